@@ -1,0 +1,90 @@
+use crate::{IdKey, Key};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a feed's configuration says that bears on translation. Part of the recipe: other settings, another translation.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The feed's name in the configuration.
+    pub feed: String,
+    /// Key of resource ids.
+    pub id_key: IdKey,
+    /// Base of fullUrls, without a slash at the end.
+    pub base_url: String,
+    /// Zone of stamps that state none.
+    pub timezone: jiff::tz::TimeZone,
+    /// Name of the assigner (HD.1, OID or root) whose identifier is the Patient's key.
+    pub primary_assigner: Option<String>,
+    /// Assigner (HD.1, OID or root, as the sender writes it) to identifier system.
+    pub assigners: BTreeMap<String, String>,
+    /// Resource types where this feed outranks others.
+    pub owns: BTreeSet<String>,
+    /// Where the sender counts its messages; else control ids do not rank.
+    pub sequence: Option<Sequence>,
+    /// Assigners of visit numbers, first wins, where the scheme changes within a stay.
+    pub visit_assigners: Vec<String>,
+    /// Character set (a name of HL7 table 0211, or an IANA name) of messages that declare none.
+    pub character_set: Option<String>,
+}
+
+/// Which counter of the sender ranks its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    /// MSH-10, as a number.
+    ControlId,
+    /// MSH-13.
+    Msh13,
+}
+
+impl Settings {
+    /// What `convert` uses without a configuration: the published key, UTC, no assigners.
+    pub fn demonstration() -> Self {
+        Self {
+            feed: "convert".into(),
+            id_key: IdKey::demonstration(),
+            base_url: "https://landbridge.example/fhir".into(),
+            timezone: jiff::tz::TimeZone::UTC,
+            primary_assigner: None,
+            assigners: BTreeMap::new(),
+            owns: BTreeSet::new(),
+            sequence: None,
+            visit_assigners: Vec::new(),
+            character_set: None,
+        }
+    }
+
+    /// Identifier system of an assigner: the table by OID, else `urn:oid:`, else the table by name, else
+    /// `urn:landbridge:FEED:NAME` (percent-encoded where a URI needs it).
+    pub fn system(&self, name: &str, oid: Option<&str>) -> String {
+        if let Some(oid) = oid.filter(|oid| !oid.is_empty()) {
+            return self.assigners.get(oid).cloned().unwrap_or_else(|| format!("urn:oid:{oid}"));
+        }
+        self.assigners.get(name).cloned().unwrap_or_else(|| self.own_system(name))
+    }
+
+    /// The system of what this feed names without a known assigner: `urn:landbridge:FEED:NAME`.
+    pub fn own_system(&self, name: &str) -> String {
+        let mut system = format!("urn:landbridge:{}:", self.feed);
+        for byte in name.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b':' => system.push(char::from(byte)),
+                _ => system.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        system
+    }
+
+    /// Whether the feed may speak of a resource of this key: an assigner of its own, or its own namespace.
+    pub fn speaks_for(&self, key: &Key) -> bool {
+        self.assigners.values().any(|system| **system == *key.system)
+            || key
+                .system
+                .strip_prefix("urn:landbridge:")
+                .and_then(|rest| rest.strip_prefix(self.feed.as_str()))
+                .is_some_and(|rest| rest.starts_with(':'))
+    }
+
+    /// `Type/id` of a key.
+    pub fn reference(&self, key: &Key) -> String {
+        format!("{}/{}", key.kind, self.id_key.id(key))
+    }
+}

@@ -1,0 +1,12 @@
+//! Landbridge: an interoperability gateway for isolated legacy patient data.
+//!
+//! Two corridors, which meet only in [`store`] and [`audit`]:
+//! legacy sender -> [`listen`] -> [`intake`] -> `store.commit`, and clinical app -> [`listen`] -> [`api`] (with
+//! [`access`]) -> `store.read`. [`state`] is the pure part between them: join and render.
+
+pub mod access;
+pub mod audit;
+pub mod clock;
+pub mod intake;
+pub mod search;
+pub mod store;

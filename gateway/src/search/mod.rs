@@ -1,0 +1,95 @@
+//! Search as data: what a query asks, apart from URL and SQL. Parameters are rows of `schemas/r4/search.csv`.
+
+use jiff::Timestamp;
+
+/// One search over one resource type. The Grant is not part of it: the store lays it over every sub-query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub kind: String,
+    /// All of them must hold.
+    pub filters: Vec<Filter>,
+    /// Page size, already bounded; 0 asks for the total alone.
+    pub count: usize,
+    /// Where the page starts: what the last page's link carried.
+    pub cursor: Option<Cursor>,
+}
+
+/// One parameter with its alternatives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The parameter's code, a row of the table for this type (`identifier`, `_id`).
+    pub parameter: String,
+    /// Any of them must match.
+    pub any: Vec<Operand>,
+}
+
+/// One value, read by the parameter's type (R4 search.html).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operand {
+    /// `code` (any system), `system|code`, `|code` (no system: empty), `system|` (code `None`).
+    Token { system: Option<String>, code: Option<String> },
+    /// Folded prefix.
+    Text(String),
+    /// A comparison with an interval `[low, high)` of UTC microseconds.
+    Date { prefix: Prefix, low: i64, high: i64 },
+    /// `Type/id`, or an id of the parameter's only target type.
+    Reference { kind: Option<String>, id: String },
+    /// A resource id (`_id`).
+    Id(String),
+}
+
+/// R4 search.html §3.1.1.4.5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prefix {
+    Eq,
+    Ne,
+    Gt,
+    Lt,
+    Ge,
+    Le,
+    Sa,
+    Eb,
+    Ap,
+}
+
+/// Where a page starts. Opaque outside; bound to the query that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Internal row of the last match.
+    pub after: i64,
+}
+
+/// One version of one resource, as stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Version {
+    pub kind: String,
+    pub id: String,
+    /// From 1.
+    pub version: u64,
+    pub last_updated: Timestamp,
+    /// The resource with `id` and `meta`; `None` where this version is a deletion.
+    pub body: Option<Vec<u8>>,
+    /// Ids of the Patients in whose compartments it lies: the audit names them.
+    pub patients: Vec<String>,
+}
+
+/// Shows which, not what.
+impl std::fmt::Debug for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Version({}/{}/{})", self.kind, self.id, self.version)
+    }
+}
+
+/// One page of a search or a history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    pub matches: Vec<Version>,
+    pub total: u64,
+    pub next: Option<Cursor>,
+}
+
+impl Default for Cursor {
+    fn default() -> Self {
+        Cursor { after: 0 }
+    }
+}

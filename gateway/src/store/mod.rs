@@ -1,0 +1,156 @@
+//! Where the corridors meet: journal, state, versions, index and audit, in transactions. Knows neither HTTP nor HL7.
+
+use crate::access::Grant;
+use crate::audit::Entry;
+use crate::intake::Warrant;
+use crate::search::{Cursor, Page, Query, Version};
+use bytes::Bytes;
+use contract::{Digest, Frame, Issue, OutcomeKind, Translation};
+use jiff::Timestamp;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+pub type Pending<T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send>>;
+
+/// One trait, several engines; the same tests run against each.
+pub trait Store: Send + Sync + 'static {
+    /// What became of a frame of the same bytes on the same feed, if it came before.
+    fn seen(&self, feed: &str, digest: &Digest) -> Result<Option<Seen>, StoreError>;
+
+    /// One message whole: journal, contributions, state, versions, index and audit entry, durable when it resolves.
+    /// Group commit: what waits shares one transaction; one that fails alone fails alone.
+    fn commit(&self, warrant: &Warrant, arrival: Arrival, translation: Translation) -> Pending<Receipt>;
+
+    /// A frame of which no resource is made (or that may not be stored): journal and audit entry alone.
+    fn keep(&self, arrival: Arrival) -> Pending<Receipt>;
+
+    /// The frame came again and was stored the first time: counts it, with its audit entry.
+    fn repeat(&self, position: u64, entry: Entry) -> Pending<()>;
+
+    /// The current version. Outside the Grant: `None`, as for an id that never was.
+    fn read(&self, grant: &Grant, kind: &str, id: &str) -> Result<Option<Version>, StoreError>;
+
+    /// One version, authorized by its own compartment and by the current one.
+    fn vread(&self, grant: &Grant, kind: &str, id: &str, version: u64) -> Result<Option<Version>, StoreError>;
+
+    /// Versions, newest first; `None` as for `read`.
+    fn history(&self, grant: &Grant, kind: &str, id: &str, count: usize, cursor: Option<Cursor>) -> Result<Option<Page>, StoreError>;
+
+    /// The Grant's predicate stands in every sub-query, the total's too.
+    fn search(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError>;
+
+    /// Makes an access entry durable.
+    fn record(&self, entry: Entry) -> Pending<()>;
+
+    /// Audit entries of both files by time, patient and outcome, newest first; the Grant's predicate on AuditEvent.
+    fn audit_search(&self, grant: &Grant, query: &Query) -> Result<AuditPage, StoreError>;
+
+    /// Journal rows by filter, in order of position.
+    fn journal(&self, filter: &JournalFilter, count: usize) -> Result<Vec<JournalRow>, StoreError>;
+
+    /// A frame as it came, with what is known of it.
+    fn frame(&self, position: u64) -> Result<Option<(JournalRow, Frame, Vec<Issue>)>, StoreError>;
+
+    /// Whether a commit and an audit entry can be made durable now (readiness).
+    fn ready(&self) -> Pending<()>;
+
+    /// Appends an audit seal over the heads of all writers, and gives its line; see `audit`.
+    fn seal(&self, at: Timestamp) -> Pending<String>;
+}
+
+/// A frame that came in, and what was decided about it before the store.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Feed; for forbidden frames of no feed, the listener (`mllp.main`).
+    pub feed: String,
+    pub frame: Frame,
+    pub digest: Digest,
+    /// `ADT^A01`; empty where unreadable.
+    pub message_type: String,
+    pub control_id: String,
+    pub received: Timestamp,
+    pub outcome: OutcomeKind,
+    pub issues: Vec<Issue>,
+    /// What the sender is told, so that a repeat is told the same.
+    pub reply: Option<Bytes>,
+    /// Hash of adapter, tables and settings.
+    pub recipe: String,
+    /// The audit entry; the store fills `position`, `patients`, `resources`.
+    pub entry: Entry,
+}
+
+/// What the journal knows of a frame that came before.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub position: u64,
+    pub received: Timestamp,
+    pub outcome: OutcomeKind,
+    pub reply: Option<Bytes>,
+}
+
+/// Proof that a frame is durable.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    pub position: u64,
+    /// `Duplicate` where another connection stored the same frame first: `reply` is then the first one.
+    pub outcome: OutcomeKind,
+    pub reply: Option<Bytes>,
+    /// Resources whose body changed: `Type/id/_history/version`.
+    pub resources: Vec<String>,
+}
+
+/// One line of `journal list`.
+#[derive(Clone, Debug)]
+pub struct JournalRow {
+    pub position: u64,
+    pub received: Timestamp,
+    pub feed: String,
+    pub message_type: String,
+    pub control_id: String,
+    pub digest: Digest,
+    pub outcome: OutcomeKind,
+    pub issues: u32,
+    pub repeats: u32,
+}
+
+/// Which journal rows. Empty: all.
+#[derive(Clone, Debug, Default)]
+pub struct JournalFilter {
+    pub feed: Option<String>,
+    pub outcome: Option<OutcomeKind>,
+    pub control_id: Option<String>,
+    /// Positions above this one.
+    pub after: u64,
+}
+
+/// Entries with the number under which AuditEvents are read: `WRITER-SEQ`.
+#[derive(Clone, Debug, Default)]
+pub struct AuditPage {
+    pub entries: Vec<(String, Entry)>,
+    pub total: u64,
+    pub next: Option<Cursor>,
+}
+
+/// Why the store did not do it. Closed; holds no data of the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// Cannot be reached, or the disk is full, now: try again. With the engine's own code.
+    Unavailable(String),
+    /// The queue is full.
+    Busy,
+    /// Not possible as asked (a cursor of another query, a newer schema, a corrupt file), in words for the operator.
+    Refused(String),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Unavailable(code) => write!(f, "the store is not available ({code})"),
+            StoreError::Busy => f.write_str("the store's queue is full"),
+            StoreError::Refused(reason) => f.write_str(reason),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}

@@ -1,0 +1,1 @@
+//! The tables that Landbridge is built with, embedded in the binary.
