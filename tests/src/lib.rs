@@ -353,6 +353,12 @@ impl App {
         found
     }
 
+    /// One connection for many reads.
+    pub fn keep(&self) -> Kept {
+        let stream = connect(self.address, &self.folder, self.certificate.as_deref()).expect("the door opens");
+        Kept { stream: BufReader::new(stream), token: self.token.clone().unwrap_or_default() }
+    }
+
     pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
         let mut stream = connect(self.address, &self.folder, self.certificate.as_deref()).expect("the door opens");
         let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
@@ -368,6 +374,40 @@ impl App {
         head.push_str("\r\n");
         stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).and_then(|()| stream.flush()).expect("it reads");
         read_answer(&mut stream).expect("it answers")
+    }
+}
+
+/// An app's connection that stays open.
+pub struct Kept {
+    stream: BufReader<TlsStream>,
+    token: String,
+}
+
+impl Kept {
+    /// Reads a path, and gives the status and the body.
+    pub fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", self.token);
+        self.stream.get_mut().write_all(head.as_bytes())?;
+        self.stream.get_mut().flush()?;
+        let (mut status, mut length) = (0, 0);
+        loop {
+            let mut line = String::new();
+            self.stream.read_line(&mut line)?;
+            let line = line.trim_end();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(code) = line.strip_prefix("HTTP/1.1 ") {
+                status = code.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
+            } else if let Some((name, value)) = line.split_once(':')
+                && name.eq_ignore_ascii_case("content-length")
+            {
+                length = value.trim().parse().map_err(io::Error::other)?;
+            }
+        }
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body)?;
+        Ok((status, body))
     }
 }
 
