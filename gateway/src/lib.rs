@@ -10,4 +10,5 @@ pub mod clock;
 pub mod config;
 pub mod intake;
 pub mod search;
+pub mod state;
 pub mod store;
