@@ -1,5 +1,9 @@
 //! Who asks (Principal), and what they may see (Grant). Only this room can make a Grant.
 
+mod verifier;
+
+pub use verifier::{Issuer, TokenError, Verifier};
+
 use std::fmt;
 
 /// Who asks, as the token and the connection proved it.
