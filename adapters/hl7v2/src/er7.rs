@@ -357,4 +357,35 @@ mod tests {
             assert_eq!((found.code.as_str(), found.event.as_str(), found.structure.as_str()), expected, "{text}");
         }
     }
+
+    proptest::proptest! {
+        /// Whatever the bytes: no panic, leaves that lie in the text, apart from one another, each told by its place.
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            body in "(\r|\n|MSH|EVN|PID|PV1|ORC|OBR|OBX|NTE|SPM|ZZ1|\\||\\^|~|&|\\\\|\"\"|[A-Zé0. ]){0,60}",
+            head in "MSH\\|\\^~\\\\&(#)?\\|{1,9}(ORU\\^R01|ADT\\^A01|X)",
+            cut in 0..80usize,
+            flip in 0..640usize,
+        ) {
+            let tables = schemas::Tables::embedded("hl7v2");
+            let structures = Structures::read(tables.get("structures").unwrap()).unwrap();
+            let mut bytes = format!("{head}\r{body}").into_bytes();
+            let whole = bytes.clone();
+            bytes.truncate(cut);
+            if let Some(byte) = bytes.get_mut(flip / 8) {
+                *byte ^= 1 << (flip % 8);
+            }
+            for bytes in [whole, bytes] {
+                let Ok(message) = Message::parse(&bytes, None, &structures) else { continue };
+                let (mut end, mut places) = (0, std::collections::BTreeSet::new());
+                message.root().leaves(&mut |leaf| {
+                    assert!(leaf.span().start >= end, "leaves overlap");
+                    end = leaf.span().end;
+                    assert!(places.insert(leaf.place()), "two leaves have one place");
+                    leaf.text();
+                });
+                assert!(end <= message.text.len());
+            }
+        }
+    }
 }
