@@ -1,1 +1,3 @@
+//! CDA.
 
+pub mod xml;
