@@ -68,6 +68,38 @@ enum At {
     Value(Value),
 }
 
+impl<'m> mapping::Node<'m> for Node<'m> {
+    type Selector = Selector;
+
+    fn select(&self, selector: &Selector, found: &mut Vec<Self>) {
+        Node::select(self, selector, found);
+    }
+
+    fn text(&self) -> Option<Cow<'m, str>> {
+        Node::text(self)
+    }
+
+    fn whole_text(&self) -> Option<Cow<'m, str>> {
+        Node::whole_text(self)
+    }
+
+    fn is_delete(&self) -> bool {
+        Node::is_delete(self)
+    }
+
+    fn place(&self) -> String {
+        Node::place(self)
+    }
+
+    fn id(&self) -> usize {
+        Node::id(self)
+    }
+
+    fn span(&self) -> Range<usize> {
+        Node::span(self)
+    }
+}
+
 /// A field repetition, a component or a subcomponent.
 #[derive(Clone, Copy)]
 struct Value {
