@@ -7,7 +7,9 @@
 pub mod access;
 pub mod audit;
 pub mod clock;
+pub mod commands;
 pub mod config;
+pub mod development;
 pub mod intake;
 pub mod search;
 pub mod state;
