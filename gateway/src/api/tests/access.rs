@@ -42,7 +42,7 @@ const ROUTES: [&str; 29] = [
     "POST /Patient",
     "PUT /Patient/a",
     "DELETE /Patient/a",
-    "POST ",
+    "POST /",
     "GET /MedicationRequest/1",
     "GET /Patient/a/$everything",
     "GET /_history",
@@ -50,26 +50,34 @@ const ROUTES: [&str; 29] = [
 
 #[tokio::test]
 async fn who_may_do_what_on_which_route() {
-    let mut table = String::from("# Status by route and token. Written by the test that reads it: UPDATE_GOLDEN=1.\n");
+    let askers: Vec<(&str, String)> = [("no token", String::new()), ("a forged token", "a.b.c".to_owned())]
+        .into_iter()
+        .chain(ASKERS.map(|(name, scope, patient)| (name, bearer(scope, patient))))
+        .collect();
+    let mut table = String::from("# Status by route and token. Written by the test that reads it (UPDATE_GOLDEN=1).\n");
+    for (number, (name, _)) in (1..).zip(&askers) {
+        table.push_str(&format!("# {number:>2} {name}\n"));
+    }
+    table.push_str(&format!("\n{:<40}", ""));
+    (1..=askers.len()).for_each(|number| table.push_str(&format!("{number:>4}")));
+    table.push('\n');
     let mut unaudited =
         String::from("# The only answers that leave no audit entry: they are the same for all. Written by the test that reads it.\n");
     for route in ROUTES {
         let (method, path) = route.split_once(' ').unwrap();
-        table.push_str(&format!("\n{route}\n"));
+        table.push_str(&format!("{route:<40}"));
         let mut silent = true;
-        let askers = [("no token", String::new()), ("a forged token", "a.b.c".to_owned())]
-            .into_iter()
-            .chain(ASKERS.map(|(name, scope, patient)| (name, bearer(scope, patient))));
-        for (name, token) in askers {
+        for (_, token) in &askers {
             let gateway = Gateway::new(ward(true));
             // An entry for AuditEvent/w-1.
             gateway.get(&bearer("system/*.rs", ""), "/Patient/a", &[]).await;
             let before = gateway.store.entries().len();
             let headers: &[&str] = if method == "POST" { &["content-type: application/x-www-form-urlencoded"] } else { &[] };
-            let got = gateway.send(request(method, &token, path, headers, "")).await;
-            table.push_str(&format!("  {:<30}{}\n", name, got.status.as_u16()));
+            let got = gateway.send(request(method, token, path, headers, "")).await;
+            table.push_str(&format!(" {}", got.status.as_u16()));
             silent &= gateway.store.entries().len() == before;
         }
+        table.push('\n');
         if silent {
             unaudited.push_str(&format!("{route}\n"));
         }

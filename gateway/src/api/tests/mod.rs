@@ -13,7 +13,8 @@ use contract::Json;
 use fake::Fake;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::{HeaderMap, Request, StatusCode};
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use std::pin::Pin;
 use std::sync::Arc;
 
 const BASE: &str = "https://gw.example/fhir";
@@ -89,7 +90,9 @@ impl Gateway {
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Got {
         let connection = ConnectionInfo { address: "192.0.2.7:40000".into(), ..ConnectionInfo::default() };
-        let (parts, body) = self.api.answer(request, Arc::new(connection)).await.into_parts();
+        let answer: Pin<Box<dyn Future<Output = Response<Full<Bytes>>> + Send + '_>> =
+            Box::pin(self.api.answer(request, Arc::new(connection)));
+        let (parts, body) = answer.await.into_parts();
         Got { status: parts.status, headers: parts.headers, body: body.collect().await.unwrap().to_bytes() }
     }
 

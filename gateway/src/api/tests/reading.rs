@@ -180,7 +180,11 @@ async fn metadata_is_true_to_what_is_served() {
                 let each = resource.get(member).map(Json::each).unwrap_or_default();
                 each.iter().map(|one| text(one, name).to_owned()).collect::<Vec<_>>().join(" ")
             };
-            format!("{}: {}\n    {}\n", text(resource, "type"), words("interaction", "code"), words("searchParam", "name"))
+            {
+                let (interactions, parameters) = (words("interaction", "code"), words("searchParam", "name"));
+                let searched = if parameters.is_empty() { String::new() } else { format!(" by {parameters}") };
+                format!("{}: {interactions}{searched}\n", text(resource, "type"))
+            }
         })
         .collect();
     golden("served.txt", &summary.concat());
