@@ -5,7 +5,7 @@ use crate::node::Node;
 use crate::syntax::Cda;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use contract::{IssueCode, Json, Key, Severity, Slot};
+use contract::{IssueCode, Json, Severity, Slot};
 use mapping::{Call, KeyPart, Node as _};
 
 type Rule<'c, 'r, 'm> = &'c mut Call<'r, 'm, Cda>;
@@ -137,6 +137,28 @@ pub fn exact_instant(call: Rule<'_, '_, '_>) {
     }
 }
 
+/// The day of a birthTime; its time of day is [`birth_time`]'s.
+pub fn birth_date(call: Rule<'_, '_, '_>) {
+    for node in call.nodes() {
+        let Some(text) = call.text(&node) else { continue };
+        match call.stamp(&text) {
+            Ok(stamp) => call.give(Json::from(stamp.date().0), &node),
+            Err(reason) => call.issue(Severity::Warning, IssueCode::DataType, &node, reason),
+        }
+    }
+}
+
+/// The time of day of a birthTime, where one is written, as the extension patient-birthTime.
+pub fn birth_time(call: Rule<'_, '_, '_>) {
+    for node in call.nodes() {
+        let Some(text) = call.text(&node) else { continue };
+        let Some(stamp) = call.stamp(&text).ok().filter(|stamp| stamp.time().is_some()) else { continue };
+        let url = Json::from("http://hl7.org/fhir/StructureDefinition/patient-birthTime");
+        let at = Json::from(stamp.date_time(&call.settings().timezone));
+        call.give(Json::from_iter([("url", url), ("valueDateTime", at)]), &node);
+    }
+}
+
 /// The document's bytes: the frame's where it is the document alone, else the element with the namespaces around it.
 pub fn document_bytes(call: Rule<'_, '_, '_>) {
     let root = *call.root();
@@ -165,52 +187,44 @@ pub fn document_url(call: Rule<'_, '_, '_>) {
     }
 }
 
-/// Which document sets it belongs to, and which document it replaces (`state.md`, Documents): the set of its setId; that
-/// of its own id, which a later RPLC names; that of the document it replaces. So a replaced document is superseded
-/// whichever comes first. The value is `{"version":n,"at":µs,"document":SYSTEM|VALUE,"replaces":SYSTEM|VALUE}`.
+/// Which document sets it belongs to, and which document it replaces (`state.md`, Documents): the set of its setId, or
+/// of the setId of the document that it replaces; that of its own id, which a later RPLC names; that of the document it
+/// replaces. So a replaced document is superseded whichever comes first. The value is
+/// `{"version":n,"at":µs,"document":SYSTEM|VALUE,"replaces":SYSTEM|VALUE}`.
 pub fn document_set(call: Rule<'_, '_, '_>) {
     let root = *call.root();
-    let Some(document) = call.own_key().map(named) else { return };
-    let identified = |path: &str| root.first(path).and_then(|node| read(&node, call.settings()).map(|part| (name_of(&part), node)));
-    let set = identified("setId");
-    let related = root.all("relatedDocument").into_iter().filter(|related| related.value("typeCode") == Some("RPLC"));
-    let parents: Vec<(String, Node<'_>)> = related
-        .flat_map(|related| related.all("parentDocument/id"))
-        .filter_map(|id| Some((name_of(&read(&id, call.settings())?), id)))
-        .collect();
-    let version = root.first("versionNumber/@value").and_then(|value| value.text()).and_then(|text| text.parse::<i64>().ok());
+    let Some(document) = call.own_key().map(|key| format!("{}|{}", key.system, key.value)) else { return };
+    let replaced: Vec<Node<'_>> =
+        root.all("relatedDocument").into_iter().filter(|related| related.value("typeCode") == Some("RPLC")).collect();
+    for path in ["parentDocument/setId", "parentDocument/versionNumber"] {
+        replaced.iter().flat_map(|related| related.all(path)).for_each(|node| call.mark_all(&node));
+    }
+    let settings = call.settings();
+    let named = |id: Node<'_>| read(&id, settings).map(|part| format!("{}|{}", part.system, part.value));
+    let parents: Vec<String> = replaced.iter().flat_map(|related| related.all("parentDocument/id")).filter_map(named).collect();
+    let set = root.first("setId").and_then(named);
+    let set = set.or_else(|| replaced.iter().find_map(|related| related.first("parentDocument/setId").and_then(named)));
+    let number = |node: Option<Node<'_>>| node.and_then(|node| node.text()).and_then(|text| text.parse::<i64>().ok());
+    let version = number(root.first("versionNumber/@value"));
+    let after = replaced
+        .iter()
+        .find_map(|related| number(related.first("parentDocument/versionNumber/@value")))
+        .map(|parent| parent.saturating_add(1));
     let at = call.asserted();
     let said = |version: i64| {
-        let mut value =
-            Json::from_iter([("version", Json::from(version)), ("at", Json::from(at)), ("document", Json::from(document.as_str()))]);
-        if let Some((parent, _)) = parents.first() {
-            value.set("replaces", Json::from(parent.as_str()));
-        }
-        value
+        let members = [("version", Json::from(version)), ("at", Json::from(at)), ("document", Json::from(document.as_str()))];
+        let replaces = parents.first().map(|parent| ("replaces", Json::from(parent.as_str())));
+        members.into_iter().chain(replaces).collect::<Json>()
     };
-    let mut members: Vec<(String, Json, Node<'_>)> = Vec::new();
-    if let Some((name, node)) = set {
-        members.push((name, said(version.unwrap_or(0)), node));
+    // In the set of a document that it replaces it comes after that one, whatever their times say.
+    let sets = set.map(|set| (set, version.or(after).unwrap_or(0))).into_iter();
+    let mut members: Vec<(String, i64)> =
+        sets.chain([(document.clone(), 0)]).chain(parents.iter().map(|parent| (parent.clone(), 1))).collect();
+    members.sort_by(|one, other| one.0.cmp(&other.0));
+    members.dedup_by(|later, earlier| later.0 == earlier.0);
+    for (name, version) in members {
+        call.say(Slot::Shared { register: "document-set".into(), name: name.into() }, Some(said(version)), &root);
     }
-    members.push((document.clone(), said(0), root));
-    for (parent, node) in &parents {
-        // After the one that it replaces, whatever their times say.
-        members.push((parent.clone(), said(1), *node));
-    }
-    let mut names = std::collections::BTreeSet::new();
-    for (name, value, node) in members {
-        if names.insert(name.clone()) {
-            call.say(Slot::Shared { register: "document-set".into(), name: name.into() }, Some(value), &node);
-        }
-    }
-}
-
-fn named(key: &Key) -> String {
-    format!("{}|{}", key.system, key.value)
-}
-
-fn name_of(part: &KeyPart) -> String {
-    format!("{}|{}", part.system, part.value)
 }
 
 #[cfg(test)]

@@ -19,6 +19,8 @@ impl Syntax for Cda {
     /// The closed list of rules, each documented where it stands.
     fn rule(&self, name: &str) -> Option<Rule<Self>> {
         Some(match name {
+            "birth_date" => rules::birth_date,
+            "birth_time" => rules::birth_time,
             "code_system" => rules::code_system,
             "document_bytes" => rules::document_bytes,
             "document_set" => rules::document_set,
@@ -36,7 +38,7 @@ impl Syntax for Cda {
     }
 
     fn key_rule(&self, name: &str) -> Option<KeyRule<Self>> {
-        (name == "patient").then_some(|node, settings| identifier::patient(node, settings))
+        (name == "patient").then_some(identifier::patient)
     }
 
     fn has_identifier(&self, kind: &str) -> bool {
