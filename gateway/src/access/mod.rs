@@ -2,6 +2,8 @@
 
 mod jwks;
 mod scope;
+#[cfg(test)]
+pub(crate) mod testing;
 mod verifier;
 
 pub use verifier::{Issuer, TokenError, Verifier};
