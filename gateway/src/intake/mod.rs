@@ -17,7 +17,7 @@ pub use feeds::{Door, Feed, Feeds, Peer, Warrant};
 pub use ingest::Ingest;
 
 use crate::api::Refusals;
-use crate::audit::Entry;
+use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
 use crate::observe::Metrics;
 use crate::store::{Arrival, Seen, Store, StoreError};
@@ -28,6 +28,7 @@ use feeds::{admit, of_sender};
 use jiff::Timestamp;
 use quarantine::Quarantine;
 use std::fmt;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
@@ -102,13 +103,12 @@ struct Replay {
 
 impl Intake {
     /// Counts what waits in quarantine (at most `frames_max` a feed): reads the journal.
-    pub fn new(feeds: Feeds, store: Arc<dyn Store>, clock: Clock, frames_max: u64, metrics: Metrics) -> Result<Self, StoreError> {
+    pub fn new(feeds: Feeds, store: Arc<dyn Store>, clock: Clock, frames_max: u64, metrics: Metrics, refusals: Refusals) -> Result<Self, StoreError> {
         let quarantine = Quarantine::new(frames_max, metrics.clone());
         for feed in feeds.iter() {
             metrics.feed(feed.name());
             quarantine.count(&*store, feed.name())?;
         }
-        let refusals = Refusals::new(store.clone(), clock.clone());
         let desks = Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from));
         Ok(Self { room: Arc::new(Room { feeds, store, clock, metrics, refusals, quarantine, desks }) })
     }
@@ -154,12 +154,32 @@ impl Intake {
         }
     }
 
-    /// A frame beyond the limit, of which only the head was read: refused, and written down without the frame.
-    pub async fn too_large(&self, door: &Door, peer: &Arc<Peer>, head: Bytes, bytes_max: usize) -> Answer {
-        let (room, door, peer) = (self.room.clone(), door.clone(), peer.clone());
+    /// What becomes of a frame beyond the limit, of which only the head was read: refused, and written down without it.
+    pub async fn too_large(&self, door: &Door, peer: Arc<Peer>, head: Bytes, bytes_max: usize) -> Judged {
+        let (room, door) = (self.room.clone(), door.clone());
         let received = room.clock.now();
-        let judged = self.at_desk(move || Case::new(&room, &door, &peer, Frame::new(head), received, None).too_large(bytes_max)).await;
-        self.settle(judged).await
+        self.at_desk(move || Case::new(&room, &door, &peer, Frame::new(head), received, None).too_large(bytes_max)).await
+    }
+
+    /// Writes down that a connection was refused in TLS: `reason` is of a closed list. There is no answer to hold back.
+    pub async fn unauthenticated(&self, listener: &str, address: SocketAddr, reason: &'static str) {
+        let entry = Entry {
+            at: self.room.clock.now(),
+            action: Action::Refused,
+            outcome: 4,
+            reason: reason.to_owned(),
+            agent: Agent { who: "unknown".into(), address: address.to_string(), ..Agent::default() },
+            request: listener.to_owned(),
+            patients: Vec::new(),
+            resources: Vec::new(),
+            issues: 0,
+            count: 1,
+            position: None,
+        };
+        if let Err(error) = self.room.refusals.record(&address.ip().to_string(), reason, entry).await {
+            self.room.metrics.audit_failure();
+            tracing::error!(listener, %error, "a refusal in TLS could not be written down");
+        }
     }
 
     /// Judges a frame of the journal again, at its first position, after a mapping or the configuration was mended.
@@ -179,11 +199,6 @@ impl Intake {
         let peer = Peer { address: String::new(), names: Vec::new() };
         let judged = self.at_desk(move || judge(&room, &door, &peer, frame, row.received, Some(replay))).await;
         Ok(self.settle(judged).await)
-    }
-
-    /// Writes down the refusals counted so far; call it when the doors are closed.
-    pub async fn close(&self) {
-        self.room.refusals.close().await;
     }
 
     async fn at_desk(&self, judge: impl FnOnce() -> Judged + Send + 'static) -> Judged {

@@ -12,8 +12,6 @@ use tokio::task::JoinSet;
 
 /// A line without traffic is asked after so long: shorter than a load balancer forgets it (350 s and less).
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How long what we sent may stay unacknowledged by the other machine.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 /// After a failed accept (out of file descriptors) the next is tried so much later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -38,7 +36,7 @@ impl Limits {
 }
 
 /// One open listener.
-pub struct Door {
+pub struct Entrance {
     /// Its name in the configuration: `https`, `mllp.main`, `observe`.
     pub name: Arc<str>,
     listener: TcpListener,
@@ -59,7 +57,7 @@ pub struct Admitted {
     _counted: Connected,
 }
 
-impl Door {
+impl Entrance {
     /// Errors name the listener and its address.
     pub async fn open(name: &str, address: SocketAddr, connections: usize, metrics: Metrics) -> Result<Self, String> {
         let listener = TcpListener::bind(address).await.map_err(|error| format!("{name}: {address} cannot be opened ({})", error.kind()))?;
@@ -108,7 +106,6 @@ impl Door {
         let socket = SockRef::from(&stream);
         let set = socket
             .set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4))
-            .and_then(|()| socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX)))
             .and_then(|()| stream.set_nodelay(true));
         // The other end is gone already.
         set.ok()?;
