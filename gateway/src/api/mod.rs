@@ -15,6 +15,7 @@ mod search;
 mod served;
 
 pub use connection::ConnectionInfo;
+pub use refusals::Refusals;
 
 use crate::access::{Grant, Predicate, Principal, Verifier};
 use crate::audit::{Action, Agent, Entry};
