@@ -7,6 +7,8 @@
 pub mod access;
 pub mod audit;
 pub mod clock;
+pub mod config;
 pub mod intake;
 pub mod search;
+pub mod state;
 pub mod store;

@@ -53,7 +53,7 @@ pub enum Prefix {
 }
 
 /// Where a page starts. Opaque outside; bound to the query that made it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Internal row of the last match.
     pub after: i64,
@@ -86,10 +86,4 @@ pub struct Page {
     pub matches: Vec<Version>,
     pub total: u64,
     pub next: Option<Cursor>,
-}
-
-impl Default for Cursor {
-    fn default() -> Self {
-        Cursor { after: 0 }
-    }
 }
