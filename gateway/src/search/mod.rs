@@ -1,5 +1,8 @@
 //! Search as data: what a query asks, apart from URL and SQL. Parameters are rows of `schemas/r4/search.csv`.
 
+pub mod parse;
+pub mod value;
+
 use jiff::Timestamp;
 
 /// One search over one resource type. The Grant is not part of it: the store lays it over every sub-query.
