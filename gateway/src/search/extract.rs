@@ -84,7 +84,9 @@ pub fn extract(plan: &Plan, kind: &str, body: &Json, zone: &TimeZone) -> Rows {
                     rows.dates.insert((number, low, high));
                 }),
                 ParameterType::Reference => {
-                    let fits = |target: &Target| target.kind.is_empty() || parameter.targets.is_empty() || parameter.targets.contains(&target.kind);
+                    let fits = |target: &Target| {
+                        target.kind.is_empty() || parameter.targets.is_empty() || parameter.targets.contains(&target.kind)
+                    };
                     if let Some(target) = reference(value).filter(fits) {
                         rows.references.insert((number, target));
                     }
@@ -132,8 +134,7 @@ fn token(value: &Json, found: &mut dyn FnMut(System, &str)) {
 
 /// Text, or every text of a HumanName or an Address.
 fn string(value: &Json, found: &mut dyn FnMut(String)) {
-    const PARTS: [&str; 11] =
-        ["text", "family", "given", "prefix", "suffix", "line", "city", "district", "state", "postalCode", "country"];
+    const PARTS: [&str; 11] = ["text", "family", "given", "prefix", "suffix", "line", "city", "district", "state", "postalCode", "country"];
     match value {
         Json::String(text) => found(fold(text)),
         Json::Object(_) => {

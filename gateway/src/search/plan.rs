@@ -8,6 +8,9 @@ use std::sync::{Arc, LazyLock};
 /// Element names from the resource's root; arrays are looked into at every step.
 pub type Path = Vec<String>;
 
+/// The parameter through which a Binary lies in a compartment: no client asks for it.
+pub const SECURITY_CONTEXT: (&str, &str) = ("Binary", "securityContext");
+
 /// What is indexed.
 #[derive(Debug)]
 pub struct Plan {
@@ -64,7 +67,8 @@ impl Plan {
             // AuditEvents are rendered from entries when they are read: the audit has its own index.
             for code in row[2].split_whitespace().filter(|code| *code != "_id" && &row[0] != "AuditEvent") {
                 let parameter = known.get(&(row[0].to_owned(), code.to_owned()));
-                let parameter = parameter.ok_or_else(|| format!("served.csv {}: {code} is not a parameter that can be indexed", &row[0]))?;
+                let parameter =
+                    parameter.ok_or_else(|| format!("served.csv {}: {code} is not a parameter that can be indexed", &row[0]))?;
                 kind.insert(code.to_owned(), plan.parameters.len());
                 plan.parameters.push(parameter.clone());
             }
@@ -79,8 +83,18 @@ impl Plan {
             };
             plan.compartments.entry(row[0].to_owned()).or_default().extend(parameter.paths.iter().cloned());
         }
-        // R4 leaves Binary out of the compartment and gives it an element for the purpose (Binary.securityContext).
-        plan.compartments.insert("Binary".to_owned(), vec![vec!["securityContext".to_owned()]]);
+        // R4 leaves Binary out of the compartment and gives it an element for the purpose (Binary.securityContext). It is
+        // indexed, so that a Binary is found when the compartment of what it points at changes.
+        let path = vec![SECURITY_CONTEXT.1.to_owned()];
+        plan.compartments.insert(SECURITY_CONTEXT.0.to_owned(), vec![path.clone()]);
+        plan.kinds.entry(SECURITY_CONTEXT.0.to_owned()).or_default().insert(SECURITY_CONTEXT.1.to_owned(), plan.parameters.len());
+        plan.parameters.push(Parameter {
+            resource: SECURITY_CONTEXT.0.to_owned(),
+            code: SECURITY_CONTEXT.1.to_owned(),
+            kind: ParameterType::Reference,
+            paths: vec![path],
+            targets: Vec::new(),
+        });
         Ok(plan)
     }
 
@@ -98,6 +112,11 @@ impl Plan {
     /// The parameters of a resource type, by number.
     pub fn of(&self, kind: &str) -> impl Iterator<Item = (usize, &Parameter)> {
         self.kinds.get(kind).into_iter().flat_map(BTreeMap::values).map(|number| (*number, &self.parameters[*number]))
+    }
+
+    /// Resource types of the Patient compartment, with where they name their patients.
+    pub fn compartments(&self) -> impl Iterator<Item = (&str, &[Path])> {
+        self.compartments.iter().map(|(kind, paths)| (kind.as_str(), paths.as_slice()))
     }
 
     /// Where a resource of this type names the patients in whose compartments it lies.
@@ -135,7 +154,11 @@ mod tests {
     fn a_row_that_does_not_fit_is_named() {
         let search = "resource,code,type,paths,targets\nPatient,family,string,name.family,\nPatient,height,quantity,height,\n";
         let served = "resource,interactions,search\nPatient,search-type,";
-        for (codes, compartment, told) in [("name", "", "served.csv Patient: name"), ("height", "", "height"), ("family", "Observation,subject\n", "Observation: subject")] {
+        for (codes, compartment, told) in [
+            ("name", "", "served.csv Patient: name"),
+            ("height", "", "height"),
+            ("family", "Observation,subject\n", "Observation: subject"),
+        ] {
             let error = Plan::compile(search, &format!("resource,code\n{compartment}"), &format!("{served}{codes}\n")).unwrap_err();
             assert!(error.contains(told), "{error}");
         }

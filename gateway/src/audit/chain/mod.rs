@@ -22,6 +22,7 @@
 
 mod verify;
 
+pub(crate) use verify::row_id;
 pub use verify::{Fault, Report, verify};
 
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
@@ -150,7 +151,8 @@ pub type Heads = BTreeMap<String, Head>;
 
 /// A seal's line. `changed`: the writers that moved since the last; `heads`: all.
 pub fn seal(key: &SealKey, number: u64, at: Timestamp, changed: &Heads, heads: &Heads, previous: &Hash) -> String {
-    let writers: Vec<(&str, u64, String)> = changed.iter().map(|(name, head)| (name.as_str(), head.count, hex::encode(head.hash))).collect();
+    let writers: Vec<(&str, u64, String)> =
+        changed.iter().map(|(name, head)| (name.as_str(), head.count, hex::encode(head.hash))).collect();
     let writers = serde_json::to_string(&writers).expect("strings and numbers are written to memory");
     let entries: u64 = heads.values().map(|head| head.count).sum();
     let (root, previous) = (hex::encode(root(heads)), hex::encode(previous));
@@ -209,7 +211,9 @@ const SIGNATURE: &str = r#","signature":""#;
 pub fn root(heads: &Heads) -> Hash {
     let leaves: Vec<Hash> = heads
         .iter()
-        .map(|(name, head)| Sha256::new_with_prefix([0]).chain_update(format!("{name} {} {}", head.count, hex::encode(head.hash))).finalize().into())
+        .map(|(name, head)| {
+            Sha256::new_with_prefix([0]).chain_update(format!("{name} {} {}", head.count, hex::encode(head.hash))).finalize().into()
+        })
         .collect();
     tree(&leaves)
 }

@@ -298,7 +298,9 @@ impl Seals<'_> {
             }
             match self.files.iter().find_map(|file| file.hash(&name, head.count)) {
                 None => report.fault(format!("{place}: writer {name}"), "entries under this seal are missing"),
-                Some(hash) if hash != head.hash => report.fault(format!("{place}: writer {name}"), "the chain is not the one that was sealed"),
+                Some(hash) if hash != head.hash => {
+                    report.fault(format!("{place}: writer {name}"), "the chain is not the one that was sealed")
+                }
                 Some(_) => {}
             }
             self.covered.insert(name, head);
