@@ -3,7 +3,6 @@
 use super::query::date;
 use super::read::more;
 use super::sql::Sql;
-use super::unavailable;
 use crate::access::{Grant, Permission, Predicate};
 use crate::audit::Entry;
 use crate::search::{Cursor, Filter, Operand, Query};
@@ -69,7 +68,7 @@ impl Asked {
         for operand in &filter.any {
             match operand {
                 Operand::Reference { kind, id } if kind.as_deref().is_none_or(|kind| kind == "Patient") => {
-                    drop(patients.insert(id.clone()))
+                    patients.insert(id.clone());
                 }
                 Operand::Reference { .. } => {}
                 _ => return None,

@@ -1,7 +1,6 @@
 //! Index rows of one resource, compared with what is there and never rewritten; and the compartments it lies in.
 
 use super::names::Names;
-use super::unavailable;
 use crate::search::extract::{Rows, System, Target};
 use crate::search::plan::Plan;
 use crate::store::StoreError;
@@ -167,7 +166,9 @@ pub(super) fn patients(
     for target in targets {
         let key = names.key(connection, &target.kind, &target.id)?;
         match target.kind.as_str() {
-            "Patient" => drop(patients.insert(key)),
+            "Patient" => {
+                patients.insert(key);
+            }
             // A Binary lies where the document lies that it belongs to.
             _ => patients.extend(compartments(connection, key)?),
         }

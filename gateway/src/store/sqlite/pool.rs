@@ -1,7 +1,6 @@
 //! Connections that read, kept for the next who asks. A read transaction ends with the call.
 
 use super::schema::Layout;
-use super::unavailable;
 use crate::store::StoreError;
 use rusqlite::{Connection, Transaction};
 use std::path::PathBuf;

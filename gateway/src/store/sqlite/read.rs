@@ -3,7 +3,6 @@
 use super::fold::{ids, read_list};
 use super::index::compartments;
 use super::names::{find_key, find_kind, key_name};
-use super::unavailable;
 use crate::access::{Grant, Permission, Predicate};
 use crate::search::{Cursor, Page, Version};
 use crate::store::StoreError;
