@@ -16,5 +16,6 @@ pub mod intake;
 pub mod listen;
 pub mod observe;
 pub mod search;
+pub mod serve;
 pub mod state;
 pub mod store;
