@@ -33,7 +33,7 @@ fn parts(config: &Config, store: &Memory) -> Parts {
         authorization_endpoint: None,
         paging_key: vec![7; 32],
         timezone: jiff::tz::TimeZone::UTC,
-        parameters: parameters(schemas::R4_SEARCH).unwrap(),
+        parameters: parameters(schemas::Tables::embedded("r4").get("search").unwrap()).unwrap(),
         clock: clock.clone(),
     };
     Parts {
