@@ -2,6 +2,7 @@
 
 mod audit;
 mod convert;
+mod demo;
 mod init;
 mod journal;
 mod serve;
@@ -33,6 +34,8 @@ struct Options {
 enum Command {
     /// Write a working folder: development certificates, keys and a commented landbridge.toml
     Init(init::Arguments),
+    /// Show it all on a made-up hospital day, in a folder of its own
+    Demo(demo::Arguments),
     /// Run the gateway
     Serve(serve::Arguments),
     /// What arrived, what became of it, what waits in quarantine and why
@@ -55,6 +58,7 @@ impl Cli {
         let options = self.options;
         let done = match self.command {
             Command::Init(arguments) => init::run(&arguments),
+            Command::Demo(arguments) => demo::run(&arguments),
             Command::Serve(arguments) => serve::run(&options, &arguments),
             Command::Journal(command) => journal::run(&options, &command),
             Command::Convert(arguments) => convert::run(&options, &arguments),
