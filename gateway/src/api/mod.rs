@@ -32,7 +32,6 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use interaction::{Interaction, Rule, Unfit};
 use paging::Pager;
-use refusals::Refusals;
 use served::Served;
 use std::error::Error;
 use std::sync::Arc;

@@ -107,7 +107,8 @@ impl<'a> Case<'a> {
         let authenticated = !self.peer.names.is_empty() || self.replay.is_some();
         // On a plain listener nobody is proven: what no feed could have said is not kept.
         if !authenticated && (self.feed.is_none() || kind == OutcomeKind::Forbidden) {
-            return self.judged(outcome, reply, Then::Record { entry, source: Some(self.source()) });
+            let source = Some(self.source());
+            return self.judged(outcome, reply, Then::Record { entry, source });
         }
         let seen = match self.room.store.seen(&self.of(), &self.digest) {
             Ok(seen) => seen,

@@ -68,11 +68,7 @@ impl Https {
         let path = request.uri().path();
         let is_ingest = path.starts_with(ingest::PREFIX);
         let interaction = if is_ingest { "ingest" } else { interaction(request.method(), path) };
-        let response = if is_ingest {
-            self.ingest.answer(request, &connection).await
-        } else {
-            self.api.answer(request, connection).await
-        };
+        let response = if is_ingest { self.ingest.answer(request, &connection).await } else { self.api.answer(request, connection).await };
         self.metrics.request(interaction, response.status().as_u16(), began.elapsed());
         response
     }
@@ -90,12 +86,8 @@ pub async fn observe(observer: Observer, guest: Guest, limits: Limits, draining:
 }
 
 /// HTTP/1.1 on one stream. A drain ends it after the answer in hand.
-async fn speak<S, F>(
-    stream: S,
-    answer: impl Fn(Request<Incoming>) -> F,
-    limits: &Limits,
-    mut draining: watch::Receiver<bool>,
-) where
+async fn speak<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F, limits: &Limits, mut draining: watch::Receiver<bool>)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Future<Output = Response<Full<Bytes>>>,
 {

@@ -304,3 +304,6 @@ async fn read_past(reader: &mut (impl AsyncRead + Unpin)) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
