@@ -5,6 +5,7 @@
 //! [`access`]) -> `store.read`. [`state`] is the pure part between them: join and render.
 
 pub mod access;
+pub mod adapters;
 pub mod api;
 pub mod audit;
 pub mod clock;

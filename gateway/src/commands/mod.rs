@@ -1,7 +1,10 @@
 //! The command line. Other programs call it: names, outputs and exit codes are kept.
 
 mod audit;
+mod convert;
 mod init;
+mod journal;
+mod serve;
 mod token;
 
 use crate::config::Config;
@@ -30,6 +33,15 @@ struct Options {
 enum Command {
     /// Write a working folder: development certificates, keys and a commented landbridge.toml
     Init(init::Arguments),
+    /// Run the gateway
+    Serve(serve::Arguments),
+    /// What arrived, what became of it, what waits in quarantine and why
+    #[command(subcommand)]
+    Journal(journal::Command),
+    /// Translate messages into FHIR without storing them
+    Convert(convert::Arguments),
+    /// Tell for one message where each FHIR element comes from, and which values went nowhere
+    Explain(convert::Explained),
     /// Print a development token for the FHIR API, signed by the issuer key beside the configuration, and nothing else
     Token(token::Arguments),
     /// The audit of all crossings
@@ -43,6 +55,10 @@ impl Cli {
         let options = self.options;
         let done = match self.command {
             Command::Init(arguments) => init::run(&arguments),
+            Command::Serve(arguments) => serve::run(&options, &arguments),
+            Command::Journal(command) => journal::run(&options, &command),
+            Command::Convert(arguments) => convert::run(&options, &arguments),
+            Command::Explain(arguments) => convert::explain(&options, &arguments),
             Command::Token(arguments) => token::run(&options, &arguments),
             Command::Audit(command) => audit::run(&options, &command),
         };

@@ -62,15 +62,10 @@ pub struct Running {
 
 /// Opens all doors. Errors are words for the operator; then no door is open.
 pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
-    let Parts { store, api, verifier, dialects, id_key, clock, metrics } = parts;
     refuse_development_material(config)?;
-    let feeds = feeds(config, &dialects, &id_key)?;
-    let intake = {
-        let (store, clock, metrics, refusals) = (store.clone(), clock.clone(), metrics.clone(), api.refusals().clone());
-        let frames_max = config.limits.quarantine_frames;
-        let intake = tokio::task::spawn_blocking(move || Intake::new(feeds, store, clock, frames_max, metrics, refusals)).await;
-        intake.map_err(|_| "the store broke off".to_owned())?.map_err(|error| error.to_string())?
-    };
+    // Reads the journal; nobody is served yet who could wait for it.
+    let intake = intake(config, &parts)?;
+    let Parts { store, api, verifier, clock, metrics, .. } = parts;
     let limits = Limits {
         connections: config.limits.connections,
         frame_bytes: config.limits.frame_bytes,
@@ -124,6 +119,15 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         tokio::spawn(observer_door.serve(observer_drained, move |guest| https::observe(answering.clone(), guest, limits, drain.clone())));
     let seals = Seals::start(config.seals.clone(), store.clone(), clock.clone(), metrics);
     Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, clock, tls: reloadable })
+}
+
+/// The sending corridor of a configuration; counts what waits in quarantine.
+pub fn intake(config: &Config, parts: &Parts) -> Result<Intake, String> {
+    let feeds = feeds(config, &parts.dialects, &parts.id_key)?;
+    let refusals = parts.api.refusals().clone();
+    let frames_max = config.limits.quarantine_frames;
+    Intake::new(feeds, parts.store.clone(), parts.clock.clone(), frames_max, parts.metrics.clone(), refusals)
+        .map_err(|error| error.to_string())
 }
 
 impl Running {
