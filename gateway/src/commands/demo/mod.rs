@@ -422,19 +422,22 @@ fn copy_store(from: &Path, seals: &Path, to: &Path) -> Result<PathBuf, String> {
         let (source, target) = (from.join(name), to.join(name));
         let open = rusqlite::Connection::open_with_flags(&source, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY);
         let connection = open.map_err(|error| wrong(&source, &error))?;
-        connection.backup("main", &target, None::<fn(rusqlite::backup::Progress)>).map_err(|error| wrong(&target, &error))?;
+        connection.execute("VACUUM INTO ?1", [target.to_string_lossy()]).map_err(|error| wrong(&target, &error))?;
     }
     Ok(copied)
 }
 
-/// Changes one byte of the audit of reads: the outcome of the first refusal.
+/// Changes one byte of the audit of reads, as a person with the file could: the outcome in the first refusal.
 fn turn_a_refusal_into_a_success(copy: &Path) -> Result<bool, String> {
     const REFUSED: &[u8] = b"\"outcome\":4";
     let path = copy.join("access.db");
-    let wrong = |error: std::io::Error| format!("{}: {}", path.display(), error.kind());
-    let mut bytes = std::fs::read(&path).map_err(wrong)?;
-    let Some(at) = bytes.windows(REFUSED.len()).position(|window| window == REFUSED) else { return Ok(false) };
-    bytes[at + REFUSED.len() - 1] = b'0';
-    std::fs::write(&path, bytes).map_err(wrong)?;
-    Ok(true)
+    let change = || -> rusqlite::Result<bool> {
+        let connection = rusqlite::Connection::open(&path)?;
+        let first = "SELECT id, payload FROM audit WHERE outcome = 4 ORDER BY id LIMIT 1";
+        let (id, mut payload): (i64, Vec<u8>) = connection.query_row(first, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let Some(at) = payload.windows(REFUSED.len()).position(|window| window == REFUSED) else { return Ok(false) };
+        payload[at + REFUSED.len() - 1] = b'0';
+        Ok(connection.execute("UPDATE audit SET payload = ?2 WHERE id = ?1", (id, payload))? == 1)
+    };
+    change().map_err(|error| format!("{}: {error}", path.display()))
 }
