@@ -5,6 +5,7 @@ mod convert;
 mod demo;
 mod init;
 mod journal;
+mod operator;
 mod serve;
 mod token;
 
@@ -32,19 +33,19 @@ struct Options {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// See it work: a made-up hospital day through the real doors, read back, refused and audited
+    Demo(demo::Arguments),
+    /// Open all doors: take messages in, give FHIR out
+    Serve(serve::Arguments),
     /// Write a working folder: development certificates, keys and a commented landbridge.toml
     Init(init::Arguments),
-    /// Show it all on a made-up hospital day, in a folder of its own
-    Demo(demo::Arguments),
-    /// Run the gateway
-    Serve(serve::Arguments),
-    /// What arrived, what became of it, what waits in quarantine and why
-    #[command(subcommand)]
-    Journal(journal::Command),
     /// Translate messages into FHIR without storing them
     Convert(convert::Arguments),
     /// Tell for one message where each FHIR element comes from, and which values went nowhere
     Explain(convert::Explained),
+    /// What arrived, what became of it, what waits; and judging again
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Print a development token for the FHIR API, signed by the issuer key beside the configuration, and nothing else
     Token(token::Arguments),
     /// The audit of all crossings
@@ -57,12 +58,12 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         let options = self.options;
         let done = match self.command {
-            Command::Init(arguments) => init::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Serve(arguments) => serve::run(&options, &arguments),
-            Command::Journal(command) => journal::run(&options, &command),
+            Command::Init(arguments) => init::run(&arguments),
             Command::Convert(arguments) => convert::run(&options, &arguments),
             Command::Explain(arguments) => convert::explain(&options, &arguments),
+            Command::Journal(command) => journal::run(&options, &command),
             Command::Token(arguments) => token::run(&options, &arguments),
             Command::Audit(command) => audit::run(&options, &command),
         };

@@ -169,6 +169,15 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Zone of dates in searches and resources that state none: that of the feeds where they agree, else UTC. (Never the
+    /// machine's: answers must not depend on where the gateway runs.)
+    pub fn timezone(&self) -> TimeZone {
+        let mut zones = self.feeds.values().map(|feed| &feed.timezone);
+        zones.next().filter(|first| zones.all(|zone| zone == *first)).cloned().unwrap_or(TimeZone::UTC)
+    }
+}
+
 impl Feed {
     /// What of the configuration bears on translation.
     pub fn settings(&self, id_key: &IdKey, base_url: &str) -> Settings {

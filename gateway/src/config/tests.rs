@@ -62,6 +62,7 @@ fn what_is_written_is_what_is_meant() {
     assert_eq!((pas.reply.malformed.as_str(), pas.reply.held.as_str(), pas.reply.transient.as_deref()), ("AR", "AA", Some("AE")));
     assert_eq!((old.reply.malformed.as_str(), old.reply.transient.as_deref()), ("AE", None));
     assert_eq!(old.peer, None);
+    assert_eq!(config.timezone(), TimeZone::UTC, "feeds that do not agree");
     assert_eq!(config.limits.frame_bytes, 16 * 1024 * 1024);
     assert!(!format!("{:?}", pas.settings(&IdKey::demonstration(), "https://x")).is_empty());
 }
