@@ -5,6 +5,7 @@
 //! [`access`]) -> `store.read`. [`state`] is the pure part between them: join and render.
 
 pub mod access;
+pub mod adapters;
 pub mod api;
 pub mod audit;
 pub mod clock;
@@ -12,6 +13,8 @@ pub mod commands;
 pub mod config;
 pub mod development;
 pub mod intake;
+pub mod listen;
+pub mod observe;
 pub mod search;
 pub mod state;
 pub mod store;

@@ -1,6 +1,7 @@
 //! The command line. Other programs call it: names, outputs and exit codes are kept.
 
 mod audit;
+mod convert;
 mod init;
 mod token;
 
@@ -30,6 +31,10 @@ struct Options {
 enum Command {
     /// Write a working folder: development certificates, keys and a commented landbridge.toml
     Init(init::Arguments),
+    /// Translate messages into FHIR without storing them
+    Convert(convert::Arguments),
+    /// Tell for one message where each FHIR element comes from, and which values went nowhere
+    Explain(convert::Explained),
     /// Print a development token for the FHIR API, signed by the issuer key beside the configuration, and nothing else
     Token(token::Arguments),
     /// The audit of all crossings
@@ -43,6 +48,8 @@ impl Cli {
         let options = self.options;
         let done = match self.command {
             Command::Init(arguments) => init::run(&arguments),
+            Command::Convert(arguments) => convert::run(&options, &arguments),
+            Command::Explain(arguments) => convert::explain(&options, &arguments),
             Command::Token(arguments) => token::run(&options, &arguments),
             Command::Audit(command) => audit::run(&options, &command),
         };
