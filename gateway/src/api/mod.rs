@@ -15,6 +15,7 @@ mod search;
 mod served;
 
 pub use connection::ConnectionInfo;
+pub use refusals::Refusals;
 
 use crate::access::{Grant, Predicate, Principal, Verifier};
 use crate::audit::{Action, Agent, Entry};
@@ -31,7 +32,6 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use interaction::{Interaction, Rule, Unfit};
 use paging::Pager;
-use refusals::Refusals;
 use served::Served;
 use std::error::Error;
 use std::sync::Arc;
