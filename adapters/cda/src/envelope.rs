@@ -17,7 +17,7 @@ pub struct Document {
 impl Document {
     /// Reads a frame. Malformed where it is no XML; unsupported where no ClinicalDocument is in it.
     pub fn read(frame: &Frame) -> Result<Self, Rejection> {
-        let mut tree = Tree::read(frame.bytes()).map_err(Rejection::Malformed)?;
+        let mut tree = Tree::read(frame.bytes().clone()).map_err(Rejection::Malformed)?;
         let mut found = Vec::new();
         documents(&tree, 0, &mut found);
         let Some(&root) = found.first() else {

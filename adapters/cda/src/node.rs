@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn paths_find_elements_and_attributes() {
-        let tree = Tree::read(DOCUMENT.as_bytes()).unwrap_or_else(|issue| panic!("{issue}"));
+        let tree = Tree::read(DOCUMENT).unwrap_or_else(|issue| panic!("{issue}"));
         let root = Node::new(&tree, 0);
         let author = root.first("author").unwrap();
         for (node, path, expected) in [
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn leaves_are_what_the_header_says() {
-        let tree = Tree::read(DOCUMENT.as_bytes()).unwrap_or_else(|issue| panic!("{issue}"));
+        let tree = Tree::read(DOCUMENT).unwrap_or_else(|issue| panic!("{issue}"));
         let mut leaves = Vec::new();
         Node::new(&tree, 0).leaves(&mut |leaf| leaves.push(leaf));
         assert_eq!(

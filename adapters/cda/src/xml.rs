@@ -3,6 +3,7 @@
 //! quick-xml cuts the tags. By itself it lets pass unclosed tags at the end, two roots, unknown entities, control
 //! characters, names like `1a` and unbound prefixes; all that is refused here, with the byte where it was seen.
 
+use bytes::Bytes;
 use contract::{Issue, IssueCode, Severity};
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use quick_xml::XmlVersion;
@@ -22,7 +23,9 @@ pub const ELEMENT_ATTRIBUTES_MAX: usize = 100;
 
 /// A document as a tree. Items are numbered in document order; the root is 0.
 pub struct Tree {
-    /// The document's text, which all spans are of.
+    /// The document as it came.
+    pub bytes: Bytes,
+    /// Its text, which all spans are of.
     pub source: String,
     items: Vec<Item>,
     attributes: Vec<Attribute>,
@@ -72,14 +75,15 @@ pub struct Name {
 
 impl Tree {
     /// Reads a document: decoded by its mark, else its declaration, else UTF-8.
-    pub fn read(bytes: &[u8]) -> Result<Self, Issue> {
-        let (source, issues) = decode(bytes)?;
+    pub fn read(bytes: impl Into<Bytes>) -> Result<Self, Issue> {
+        let bytes = bytes.into();
+        let (source, issues) = decode(&bytes)?;
         // Spans are 32 bits wide; a frame that long is beyond every limit.
         if u32::try_from(source.len()).is_err() {
             return Err(limit(0, "the document is too long"));
         }
         let Building { items, attributes, names, counts, .. } = Building::default().build(&source)?;
-        Ok(Self { source, items, attributes, names, counts, issues })
+        Ok(Self { bytes, source, items, attributes, names, counts, issues })
     }
 
     pub fn parent(&self, item: u32) -> Option<u32> {

@@ -18,7 +18,13 @@ pub fn frames(file: &Bytes) -> Vec<Frame> {
     let start = charset::head_start(file);
     let is_wide = file.get(start..start + 4).is_some_and(|head| head.contains(&0));
     if is_wide {
-        return vec![Frame::new(file.clone())];
+        let decoded = charset::decode(file, None);
+        let parts = messages(&Bytes::from(decoded.text), 0);
+        if parts.len() < 2 {
+            return vec![Frame::new(file.clone())];
+        }
+        let encoded = |part: &Bytes| Frame::new(decoded.charset.encode(&String::from_utf8_lossy(part)));
+        return parts.iter().map(encoded).collect();
     }
     if file.contains(&MLLP_START) {
         for part in file.split(|byte| *byte == MLLP_START) {
@@ -97,6 +103,16 @@ mod tests {
         check("PID|1\rMSH|1\r", &["PID|1\r", "MSH|1\r"]);
         check("FHS|\rjunk\rMSH|1\r", &["junk\r", "MSH|1\r"]);
         check("BHS|b\rBTS|0\r", &["BHS|b\rBTS|0\r"]);
+    }
+
+    #[test]
+    fn wide_files_are_cut_as_text() {
+        let charset = charset::Charset::Utf16 { big: false };
+        let file = |text: &str| Bytes::from([&[0xFF, 0xFE], &*charset.encode(text)].concat());
+        let found = frames(&file("MSH|1\rPID|Zoë\rMSH|2\r"));
+        let found: Vec<String> = found.iter().map(|frame| charset.decode(frame.bytes()).0).collect();
+        assert_eq!(found, ["MSH|1\rPID|Zoë\r", "MSH|2\r"]);
+        assert_eq!(frames(&file("MSH|1\r"))[0].bytes(), &file("MSH|1\r"));
     }
 
     #[test]

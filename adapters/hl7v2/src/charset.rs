@@ -111,9 +111,8 @@ pub fn head_start(bytes: &[u8]) -> usize {
             4
         } else if start == 0 && (rest.starts_with(&[0xFF, 0xFE]) || rest.starts_with(&[0xFE, 0xFF])) {
             2
-        } else if rest.first().is_some_and(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0x0B)) {
-            1
-        } else if rest.first() == Some(&0) && wide(rest).is_none() {
+        } else if rest.first().is_some_and(|byte| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0x0B) || *byte == 0 && wide(rest).is_none())
+        {
             1
         } else {
             return start;

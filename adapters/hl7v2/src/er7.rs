@@ -214,6 +214,11 @@ fn lines(text: &str, delimiters: &Delimiters, issues: &mut Vec<Issue>) -> Result
                 let name = name.unwrap_or(*b"MSH");
                 let occurrence = count.entry(name).or_default();
                 *occurrence += 1;
+                if name == *b"MSH" && *occurrence > 1 {
+                    // Read as one, the second patient's data would become the first's.
+                    let reason = "a second message stands in the frame: the sender did not end the first";
+                    return Err(Issue::new(Severity::Error, IssueCode::Structure, "MSH[2]", reason));
+                }
                 let first = offset(fields.len())?;
                 split(line, start + indent, delimiters.field, &mut fields)?;
                 segments.push(Segment {
@@ -330,6 +335,12 @@ mod tests {
         ] {
             assert_eq!(Delimiters::of(head).unwrap_err().place, place, "{head}");
         }
+    }
+
+    #[test]
+    fn two_messages_in_one_frame_are_never_read_as_one() {
+        let issue = Message::parse(b"MSH|^~\\&|A\rPID|1\rMSH|^~\\&|B\rPID|2", None, &Structures::flat()).err().unwrap();
+        assert_eq!(issue.place, "MSH[2]");
     }
 
     #[test]

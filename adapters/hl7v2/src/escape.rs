@@ -70,7 +70,8 @@ fn meaning(name: &str, delimiters: &Delimiters, charset: Charset) -> Option<Cow<
         "P" => one(delimiters.truncation),
         "H" | "N" => Some(Cow::Borrowed("")),
         _ => {
-            let is_hex = |digits: &str| !digits.is_empty() && digits.len() % 2 == 0 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let is_hex =
+                |digits: &str| !digits.is_empty() && digits.len().is_multiple_of(2) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
             if let Some(command) = name.strip_prefix('.') {
                 formatting(command)
             } else if let Some(digits) = name.strip_prefix('X').filter(|digits| is_hex(digits)) {

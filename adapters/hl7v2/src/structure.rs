@@ -187,18 +187,15 @@ impl Grammar {
     pub(crate) fn arrange(&self, segments: &mut [Segment]) -> Tree {
         let mut tree = Arrangement { grammar: self, groups: Vec::new(), open: Vec::new(), detour: None, issues: Vec::new() };
         tree.begin(0, None);
-        for at in 0..segments.len() {
-            let name = Name::Segment(segments[at].name);
-            let index = u32::try_from(at).unwrap_or(u32::MAX);
-            let group = tree.place(&name, index, &segments[at]);
-            segments[at].group = group;
-            let span = segments[at].span.clone();
+        for (at, segment) in segments.iter_mut().enumerate() {
+            let name = Name::Segment(segment.name);
+            let group = tree.place(&name, u32::try_from(at).unwrap_or(u32::MAX), segment);
+            segment.group = group;
             let mut enclosing = Some(group);
             while let Some(group) = enclosing {
                 let group = &mut tree.groups[group as usize];
-                let fresh = group.span.is_empty();
-                group.span.start = if fresh { span.start } else { group.span.start.min(span.start) };
-                group.span.end = group.span.end.max(span.end);
+                let start = if group.span.is_empty() { segment.span.start } else { group.span.start };
+                group.span = start.min(segment.span.start)..group.span.end.max(segment.span.end);
                 enclosing = group.parent;
             }
         }

@@ -62,7 +62,8 @@ impl<X: Syntax> Term<X> {
     fn holds<'m>(&self, context: &X::Node<'m>, buffer: &mut Vec<X::Node<'m>>) -> bool {
         buffer.clear();
         context.select(&self.selector, buffer);
-        let any = |codes: &[Box<str>]| buffer.iter().any(|node| node.text().is_some_and(|text| codes.iter().any(|code| **code == *text.trim())));
+        let any =
+            |codes: &[Box<str>]| buffer.iter().any(|node| node.text().is_some_and(|text| codes.iter().any(|code| **code == *text.trim())));
         match &self.test {
             Test::Valued => !buffer.is_empty(),
             Test::Absent => buffer.iter().all(Node::is_delete),
@@ -74,7 +75,7 @@ impl<X: Syntax> Term<X> {
 
 /// For each byte, how many brackets are open before it.
 pub(crate) fn bracket_depths(text: &str) -> Vec<u32> {
-    let mut depth = 0;
+    let mut depth: u32 = 0;
     text.bytes()
         .map(|byte| {
             let before = depth;

@@ -121,6 +121,11 @@ impl Api {
         self.corridor.audited(crossing, answer, &connection).await.respond(head)
     }
 
+    /// Where refusals before authentication are written and counted, for the other routes of the same door.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.corridor.refusals
+    }
+
     /// Writes down the refusals counted so far; call it when the doors are closed.
     pub async fn close(&self) {
         self.corridor.refusals.close().await;
