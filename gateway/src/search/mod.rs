@@ -1,6 +1,8 @@
 //! Search as data: what a query asks, apart from URL and SQL. Parameters are rows of `schemas/r4/search.csv`.
 
+pub mod extract;
 pub mod parse;
+pub mod plan;
 pub mod value;
 
 use jiff::Timestamp;

@@ -70,7 +70,7 @@ pub(super) fn lay<L: Loader>(room: &mut Room<'_, L>, address: &str, slots: &Slot
 }
 
 /// The replaced-by edge that counts: the one of greatest rank, unless cleared.
-fn edge(slots: &Slots) -> Option<(Rank, Address)> {
+pub(super) fn edge(slots: &Slots) -> Option<(Rank, Address)> {
     let edges = slots.iter().filter_map(|(slot, held)| match slot {
         Slot::Edge { kind, .. } if &**kind == "replaced-by" => Some(held),
         _ => None,

@@ -137,6 +137,11 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
     Ok(changes)
 }
 
+/// The Patient that replaces this one, by its slots alone (a cycle is broken elsewhere).
+pub fn survivor(slots: &Slots) -> Option<Address> {
+    identity::edge(slots).map(|(_, survivor)| survivor)
+}
+
 /// `Type/id` of a key.
 pub fn address(id_key: &IdKey, key: &Key) -> Address {
     format!("{}/{}", key.kind, id_key.id(key)).into()

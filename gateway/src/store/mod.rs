@@ -1,5 +1,12 @@
 //! Where the corridors meet: journal, state, versions, index and audit, in transactions. Knows neither HTTP nor HL7.
 
+pub mod faults;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+
+pub use sqlite::{Options, SqliteStore};
+
 use crate::access::Grant;
 use crate::audit::Entry;
 use crate::intake::Warrant;
@@ -55,6 +62,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether a commit and an audit entry can be made durable now (readiness).
     fn ready(&self) -> Pending<()>;
+
+    /// Makes a recipe the feed's active one: called for each feed at start and at every change of its tables or settings.
+    /// A `commit` under one that was active before is refused from then on: its process was left behind.
+    fn activate(&self, feed: &str, recipe: &str) -> Pending<()> {
+        let _ = (feed, recipe);
+        Box::pin(async { Ok(()) })
+    }
 
     /// Appends an audit seal over the heads of all writers, and gives its line; see `audit`.
     fn seal(&self, at: Timestamp) -> Pending<String>;
