@@ -1,9 +1,9 @@
 use super::{Done, Failure, Options};
 use crate::adapters::dialects;
 use crate::state::bundle;
-use clap::Args;
-use contract::{Adapter, Dialect, Explanation, Frame, Issue, Json, OutcomeKind, Settings, Severity, Translation};
 use bytes::Bytes;
+use clap::Args;
+use contract::{Adapter, Dialect, Envelope, Explanation, Frame, Issue, Json, OutcomeKind, Settings, Severity, Translation};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -69,7 +69,7 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
         for (index, frame) in dialect.frames(&bytes).iter().enumerate() {
             let converted = convert(&*adapter, frame);
             refused += usize::from(converted.translation.is_none());
-            let bundle = converted.translation.as_ref().map(|translation| bundle(translation, &desk.settings));
+            let bundle = converted.translation.as_ref().map(|(envelope, translation)| bundle(translation, envelope, &desk.settings));
             let written = if arguments.ndjson {
                 writeln!(out, "{}", line(&path, index, &converted, bundle))
             } else {
@@ -101,7 +101,9 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
 pub fn explain(options: &Options, arguments: &Explained) -> Done {
     let desk = Desk::new(options, &arguments.by)?;
     let bytes = read(&arguments.path)?;
-    let dialect = desk.dialect(&bytes).ok_or_else(|| Failure::failed(format!("{}: no known dialect; --adapter names one", arguments.path.display())))?;
+    let dialect = desk
+        .dialect(&bytes)
+        .ok_or_else(|| Failure::failed(format!("{}: no known dialect; --adapter names one", arguments.path.display())))?;
     let adapter = dialect.adapter(desk.settings.clone());
     let frames = dialect.frames(&bytes);
     let frame = frames.first().ok_or_else(|| Failure::failed("no message in it"))?;
@@ -175,7 +177,7 @@ impl Desk {
 
 struct Converted {
     word: &'static str,
-    translation: Option<Translation>,
+    translation: Option<(Envelope, Translation)>,
     issues: Vec<Issue>,
 }
 
@@ -183,13 +185,17 @@ struct Converted {
 fn convert(adapter: &dyn Adapter, frame: &Frame) -> Converted {
     let translated = adapter.envelope(frame).and_then(|envelope| {
         let mut translation = adapter.translate(frame, &envelope)?;
-        translation.issues.splice(0..0, envelope.issues);
-        Ok(translation)
+        translation.issues.splice(0..0, envelope.issues.clone());
+        Ok((envelope, translation))
     });
     match translated {
-        Ok(translation) => {
+        Ok((envelope, translation)) => {
             let noted = translation.issues.iter().any(|issue| issue.severity > Severity::Information);
-            Converted { word: if noted { "translated-with-issues" } else { "translated" }, issues: translation.issues.clone(), translation: Some(translation) }
+            Converted {
+                word: if noted { "translated-with-issues" } else { "translated" },
+                issues: translation.issues.clone(),
+                translation: Some((envelope, translation)),
+            }
         }
         Err(rejection) => {
             let word = match rejection.kind() {
@@ -204,7 +210,13 @@ fn convert(adapter: &dyn Adapter, frame: &Frame) -> Converted {
 
 fn line(path: &Path, index: usize, converted: &Converted, bundle: Option<Json>) -> Json {
     let issue = |issue: &Issue| -> Json {
-        [("severity", Json::from(issue.severity.code())), ("place", Json::from(issue.place.clone())), ("reason", Json::from(&*issue.reason))].into_iter().collect()
+        [
+            ("severity", Json::from(issue.severity.code())),
+            ("place", Json::from(issue.place.clone())),
+            ("reason", Json::from(&*issue.reason)),
+        ]
+        .into_iter()
+        .collect()
     };
     [
         ("source", Json::from(path.display().to_string())),

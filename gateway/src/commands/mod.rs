@@ -2,7 +2,10 @@
 
 mod audit;
 mod convert;
+mod demo;
 mod init;
+mod journal;
+mod serve;
 mod token;
 
 use crate::config::Config;
@@ -31,6 +34,13 @@ struct Options {
 enum Command {
     /// Write a working folder: development certificates, keys and a commented landbridge.toml
     Init(init::Arguments),
+    /// Show it all on a made-up hospital day, in a folder of its own
+    Demo(demo::Arguments),
+    /// Run the gateway
+    Serve(serve::Arguments),
+    /// What arrived, what became of it, what waits in quarantine and why
+    #[command(subcommand)]
+    Journal(journal::Command),
     /// Translate messages into FHIR without storing them
     Convert(convert::Arguments),
     /// Tell for one message where each FHIR element comes from, and which values went nowhere
@@ -48,6 +58,9 @@ impl Cli {
         let options = self.options;
         let done = match self.command {
             Command::Init(arguments) => init::run(&arguments),
+            Command::Demo(arguments) => demo::run(&arguments),
+            Command::Serve(arguments) => serve::run(&options, &arguments),
+            Command::Journal(command) => journal::run(&options, &command),
             Command::Convert(arguments) => convert::run(&options, &arguments),
             Command::Explain(arguments) => convert::explain(&options, &arguments),
             Command::Token(arguments) => token::run(&options, &arguments),

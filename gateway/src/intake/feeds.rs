@@ -198,18 +198,8 @@ fn fits(wanted: &Party, stated: &Party) -> bool {
 
 /// Other adapter, tables or settings: another translation. The id key itself is left out: it is secret.
 fn recipe(dialect: &str, settings: &Settings) -> String {
-    let Settings {
-        feed,
-        id_key: _,
-        base_url,
-        timezone,
-        primary_assigner,
-        assigners,
-        owns,
-        sequence,
-        visit_assigners,
-        character_set,
-    } = settings;
+    let Settings { feed, id_key: _, base_url, timezone, primary_assigner, assigners, owns, sequence, visit_assigners, character_set } =
+        settings;
     let timezone = timezone.iana_name().unwrap_or("UTC");
     let words = format!(
         "{dialect:?} {feed:?} {base_url:?} {timezone:?} {primary_assigner:?} {assigners:?} {owns:?} {sequence:?} {visit_assigners:?} {character_set:?}"

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use contract::Frame;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{
+    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
 use std::error::Error;
@@ -96,7 +98,8 @@ impl Ingest {
         if parts.headers.get_all(CONTENT_ENCODING).iter().any(|coding| coding != "identity") {
             return Err(Refusal::ContentEncoding);
         }
-        let declared = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<u64>().ok());
+        let declared =
+            parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()).and_then(|length| length.parse::<u64>().ok());
         if declared.is_some_and(|declared| declared > self.bytes_max as u64) {
             return Err(Refusal::TooLarge);
         }
@@ -127,13 +130,7 @@ impl Ingest {
     }
 
     /// No refusal without its entry, either.
-    async fn refuse(
-        &self,
-        refusal: Refusal,
-        parts: &Parts,
-        connection: &ConnectionInfo,
-        peer: Option<Arc<Peer>>,
-    ) -> Response<Full<Bytes>> {
+    async fn refuse(&self, refusal: Refusal, parts: &Parts, connection: &ConnectionInfo, peer: Option<Arc<Peer>>) -> Response<Full<Bytes>> {
         let room = &self.intake.room;
         let path = parts.uri.path();
         let who = peer.as_ref().and_then(|peer| peer.names.first()).map_or("unknown".into(), |name| format!("peer:{name}"));
@@ -243,3 +240,6 @@ fn content_type(headers: &HeaderMap) -> String {
     let stated = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     stated.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
+
+#[cfg(test)]
+mod tests;

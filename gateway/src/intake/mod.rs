@@ -27,6 +27,7 @@ use contract::{Frame, Issue, Outcome, OutcomeKind, Translation};
 use feeds::{admit, of_sender};
 use jiff::Timestamp;
 use quarantine::Quarantine;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -82,12 +83,26 @@ pub struct Judged {
 /// What makes the outcome durable.
 enum Then {
     /// `mended`: it waited in quarantine before.
-    Commit { warrant: Warrant, arrival: Box<Arrival>, translation: Translation, mended: bool },
+    Commit {
+        warrant: Warrant,
+        arrival: Box<Arrival>,
+        translation: Translation,
+        mended: bool,
+    },
     /// `fresh`: it was not in the journal before.
-    Keep { arrival: Box<Arrival>, fresh: bool },
-    Repeat { seen: Seen, entry: Entry },
+    Keep {
+        arrival: Box<Arrival>,
+        fresh: bool,
+    },
+    Repeat {
+        seen: Seen,
+        entry: Entry,
+    },
     /// An entry without a frame: there is no room, or nobody is known; then repeats are counted by `source`.
-    Record { entry: Entry, source: Option<String> },
+    Record {
+        entry: Entry,
+        source: Option<String>,
+    },
     /// The store cannot be asked.
     Nothing,
 }
@@ -96,18 +111,28 @@ enum Then {
 #[derive(Clone, Debug)]
 struct Replay {
     position: u64,
-    received: Timestamp,
     user: String,
     released: bool,
 }
 
 impl Intake {
     /// Counts what waits in quarantine (at most `frames_max` a feed): reads the journal.
-    pub fn new(feeds: Feeds, store: Arc<dyn Store>, clock: Clock, frames_max: u64, metrics: Metrics, refusals: Refusals) -> Result<Self, StoreError> {
+    pub fn new(
+        feeds: Feeds,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        frames_max: u64,
+        metrics: Metrics,
+        refusals: Refusals,
+    ) -> Result<Self, StoreError> {
         let quarantine = Quarantine::new(frames_max, metrics.clone());
         for feed in feeds.iter() {
             metrics.feed(feed.name());
             quarantine.count(&*store, feed.name())?;
+        }
+        // Frames of no feed stand under their listener.
+        for listener in feeds.iter().map(|feed| feed.config.listener.to_string()).collect::<BTreeSet<_>>() {
+            quarantine.count(&*store, &listener)?;
         }
         let desks = Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from));
         Ok(Self { room: Arc::new(Room { feeds, store, clock, metrics, refusals, quarantine, desks }) })
@@ -195,7 +220,7 @@ impl Intake {
             return Err("the frame is of no feed of this configuration: who sent it is not proven".into());
         }
         let (room, door) = (self.room.clone(), Door::Journal(row.feed.as_str().into()));
-        let replay = Replay { position, received: row.received, user: user.to_owned(), released };
+        let replay = Replay { position, user: user.to_owned(), released };
         let peer = Peer { address: String::new(), names: Vec::new() };
         let judged = self.at_desk(move || judge(&room, &door, &peer, frame, row.received, Some(replay))).await;
         Ok(self.settle(judged).await)

@@ -60,7 +60,8 @@ pub struct Admitted {
 impl Entrance {
     /// Errors name the listener and its address.
     pub async fn open(name: &str, address: SocketAddr, connections: usize, metrics: Metrics) -> Result<Self, String> {
-        let listener = TcpListener::bind(address).await.map_err(|error| format!("{name}: {address} cannot be opened ({})", error.kind()))?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|error| format!("{name}: {address} cannot be opened ({})", error.kind()))?;
         Ok(Self { name: name.into(), listener, connections: Arc::new(Semaphore::new(connections)), metrics })
     }
 

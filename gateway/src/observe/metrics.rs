@@ -145,9 +145,9 @@ impl Metrics {
     /// A feed is seen from the start, with zeros.
     pub fn feed(&self, feed: &str) {
         for outcome in OutcomeKind::ALL {
-            self.families.messages.get_or_create(&Message { feed: feed.to_owned(), outcome: outcome.word() });
+            drop(self.families.messages.get_or_create(&Message { feed: feed.to_owned(), outcome: outcome.word() }));
         }
-        self.families.quarantine.get_or_create(&Feed { feed: feed.to_owned() });
+        drop(self.families.quarantine.get_or_create(&Feed { feed: feed.to_owned() }));
     }
 
     /// A message of a feed (or, of no feed, at a listener), received at this Unix time, and what became of it in how long.
