@@ -74,7 +74,7 @@ impl<X: Syntax> Term<X> {
 
 /// For each byte, how many brackets are open before it.
 pub(crate) fn bracket_depths(text: &str) -> Vec<u32> {
-    let mut depth = 0;
+    let mut depth: u32 = 0;
     text.bytes()
         .map(|byte| {
             let before = depth;

@@ -277,7 +277,7 @@ impl Shape {
         // `_birthDate`: id and extensions of a primitive, which are those of any element.
         let (kind, codes) = match sibling {
             true if !matches!(self.of(element.kind).kind, Kind::Primitive(_)) => return refuse(faults, UNKNOWN),
-            true => (self.id("Extension").unwrap_or(element.kind), &[][..]),
+            true => (self.id("Element").unwrap_or(element.kind), &[][..]),
             false => (element.kind, &*element.codes),
         };
         match (element.many, member) {
@@ -286,7 +286,7 @@ impl Shape {
                 elements.retain_mut(|element| {
                     let before = faults.len();
                     // In lists of primitives null stands for "see the other list".
-                    let kept = matches!(element, Json::Null) || self.fit_value(sibling, kind, codes, element, faults);
+                    let kept = matches!(element, Json::Null) || self.fit(kind, codes, element, faults);
                     faults[before..].iter_mut().for_each(|(path, _)| path.push(format!("[{index}]")));
                     index += 1;
                     kept
@@ -295,27 +295,7 @@ impl Shape {
             }
             (true, _) => refuse(faults, NOT_MANY),
             (false, Json::Array(_)) => refuse(faults, NOT_ONE),
-            (false, member) => self.fit_value(sibling, kind, codes, member, faults),
-        }
-    }
-
-    fn fit_value(&self, sibling: bool, kind: TypeId, codes: &[Box<str>], value: &mut Json, faults: &mut Vec<(Vec<String>, &'static str)>) -> bool {
-        match value {
-            Json::Object(members) if sibling => {
-                members.retain_mut(|(name, member)| match (&**name, member) {
-                    ("id", Json::String(_)) => true,
-                    ("extension", Json::Array(extensions)) => {
-                        extensions.retain_mut(|extension| self.fit(kind, &[], extension, faults));
-                        !extensions.is_empty()
-                    }
-                    _ => {
-                        faults.push((vec![name.to_string()], UNKNOWN));
-                        false
-                    }
-                });
-                !members.is_empty()
-            }
-            value => self.fit(kind, codes, value, faults),
+            (false, member) => self.fit(kind, codes, member, faults),
         }
     }
 
