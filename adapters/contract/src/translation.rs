@@ -14,7 +14,7 @@ pub struct Translation {
 }
 
 /// What one message says of one resource.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Contribution {
     pub key: Key,
     pub class: Class,

@@ -606,7 +606,9 @@ impl<X: Syntax> Compiler<'_, X> {
                 walked.push_str(if walked.is_empty() { "" } else { "." });
                 walked.push_str(segment);
                 // Below a primitive stand only its id and extensions: `_birthDate`.
-                if let (Kind::Primitive(_), Some(step), true) = (shape.of(kind).kind, steps.last_mut(), matches!(&*name, "extension" | "id")) {
+                if let (Kind::Primitive(_), Some(step), true) =
+                    (shape.of(kind).kind, steps.last_mut(), matches!(&*name, "extension" | "id"))
+                {
                     if step.many {
                         self.error(at, "to: extensions of a primitive in a list are not supported");
                         return None;
@@ -687,7 +689,8 @@ impl<X: Syntax> Compiler<'_, X> {
             match elements.get(grain + 1) {
                 Some(part) => SlotKind::Element { name: format!("{slot_path}.{}", part.name).into(), explicit: false },
                 None => {
-                    let halves = ["start", "end"].map(|half| SlotKind::Element { name: format!("{slot_path}.{half}").into(), explicit: false });
+                    let halves =
+                        ["start", "end"].map(|half| SlotKind::Element { name: format!("{slot_path}.{half}").into(), explicit: false });
                     target.period = Some(halves.map(|half| self.slot(owner, half, Vec::new())));
                     SlotKind::Element { name: slot_path.as_str().into(), explicit: false }
                 }

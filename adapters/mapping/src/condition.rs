@@ -62,7 +62,8 @@ impl<X: Syntax> Term<X> {
     fn holds<'m>(&self, context: &X::Node<'m>, buffer: &mut Vec<X::Node<'m>>) -> bool {
         buffer.clear();
         context.select(&self.selector, buffer);
-        let any = |codes: &[Box<str>]| buffer.iter().any(|node| node.text().is_some_and(|text| codes.iter().any(|code| **code == *text.trim())));
+        let any =
+            |codes: &[Box<str>]| buffer.iter().any(|node| node.text().is_some_and(|text| codes.iter().any(|code| **code == *text.trim())));
         match &self.test {
             Test::Valued => !buffer.is_empty(),
             Test::Absent => buffer.iter().all(Node::is_delete),

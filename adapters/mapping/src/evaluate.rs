@@ -572,7 +572,15 @@ impl<'m, X: Syntax> Run<'m, X> {
         }
     }
 
-    fn joined(&mut self, row: &'m Row<X>, make: &'m Make<X>, to: Option<&'m Target>, context: &X::Node<'m>, sink: &mut Sink<'_>, base: usize) {
+    fn joined(
+        &mut self,
+        row: &'m Row<X>,
+        make: &'m Make<X>,
+        to: Option<&'m Target>,
+        context: &X::Node<'m>,
+        sink: &mut Sink<'_>,
+        base: usize,
+    ) {
         let glue = row.join.as_deref().unwrap_or("");
         let mut text = String::new();
         let mut found = self.buffer();
@@ -708,7 +716,9 @@ impl<'m, X: Syntax> Run<'m, X> {
                 let kept = match own {
                     Some(own) if to.codes.is_empty() => self.scalar(if own == Primitive::Code { primitive } else { own }, text, node),
                     Some(_) => None,
-                    None if is("CodeableConcept") => self.scalar(Primitive::String, text, node).map(|text| Json::from_iter([("text", text)])),
+                    None if is("CodeableConcept") => {
+                        self.scalar(Primitive::String, text, node).map(|text| Json::from_iter([("text", text)]))
+                    }
                     None => self.scalar(Primitive::String, text, node).map(|text| Json::from_iter([("display", text)])),
                 };
                 self.unknown_code(kept.is_some(), node);
@@ -752,7 +762,11 @@ impl<'m, X: Syntax> Run<'m, X> {
             _ => Vec::new(),
         };
         // The sender's coding without a system says no more than the target of the same code.
-        let says_more = |coding: &Json| !targets.iter().any(|target| target.get("code") == coding.get("code") && (coding.get("system").is_none() || coding.get("system") == target.get("system")));
+        let says_more = |coding: &Json| {
+            !targets.iter().any(|target| {
+                target.get("code") == coding.get("code") && (coding.get("system").is_none() || coding.get("system") == target.get("system"))
+            })
+        };
         let own: Vec<Json> = own.into_iter().filter(|coding| says_more(coding)).collect();
         let mut members = vec![("coding".into(), Json::Array(targets.into_iter().chain(own).collect()))];
         if let Json::Object(rest) = value {
@@ -776,7 +790,10 @@ impl<'m, X: Syntax> Run<'m, X> {
         let key = key.unwrap_or_else(|| {
             let (key, reason) = match mention {
                 true => (digest_key(self, nested.name.clone(), &slots), "named without an identifier: known by what is said of it"),
-                false => (self.frame_key(nested.name.clone(), self.instances.len()), "no field identifies this resource: it is a new one with every message"),
+                false => (
+                    self.frame_key(nested.name.clone(), self.instances.len()),
+                    "no field identifies this resource: it is a new one with every message",
+                ),
             };
             let severity = if mention { Severity::Information } else { Severity::Warning };
             self.issues.push(Issue::new(severity, IssueCode::Identity, node.place(), reason));
@@ -825,7 +842,17 @@ impl<'m, X: Syntax> Run<'m, X> {
     }
 
     /// Puts a value in its place; false where the place is taken, or R4 does not allow it there: an issue.
-    fn place(&mut self, row: &Row<X>, to: Option<&Target>, value: Json, node: &X::Node<'m>, is_first: bool, sink: &mut Sink<'_>, base: usize, traced: usize) -> bool {
+    fn place(
+        &mut self,
+        row: &Row<X>,
+        to: Option<&Target>,
+        value: Json,
+        node: &X::Node<'m>,
+        is_first: bool,
+        sink: &mut Sink<'_>,
+        base: usize,
+        traced: usize,
+    ) -> bool {
         let Some(to) = to else { return false };
         let fault = match to.primitive {
             Some(primitive) if !primitive.fits(&value) => Some((IssueCode::DataType, "R4 does not allow this value here")),
@@ -846,7 +873,10 @@ impl<'m, X: Syntax> Run<'m, X> {
         if placed {
             if let (Some(traces), Some(path)) = (&mut self.traces, path) {
                 let is_root = matches!(sink, Sink::Slots(_));
-                traces[traced..].iter_mut().filter(|line| !line.placed && line.instance.is_none()).for_each(|line| line.prefix(&path, is_root));
+                traces[traced..]
+                    .iter_mut()
+                    .filter(|line| !line.placed && line.instance.is_none())
+                    .for_each(|line| line.prefix(&path, is_root));
             }
         } else {
             let reason = "R4 has room for one value here, and another was first";
@@ -868,7 +898,11 @@ impl<'m, X: Syntax> Run<'m, X> {
                 instance: None,
                 placed: false,
                 path: String::new(),
-                place: if row.from.is_empty() && matches!(row.make, Make::Constant(_) | Make::Label(_)) { String::new() } else { node.place() },
+                place: if row.from.is_empty() && matches!(row.make, Make::Constant(_) | Make::Label(_)) {
+                    String::new()
+                } else {
+                    node.place()
+                },
                 row: row.at.clone(),
             });
         }

@@ -5,7 +5,9 @@ use crate::evaluate::{GroupFound, Instance, Run, put};
 use crate::node::{Node, Syntax};
 use crate::plan::*;
 use crate::shape::TypeId;
-use contract::{Authority, Class, Contribution, Explanation, Issue, IssueCode, Json, Key, Name, Rank, Severity, Slot, Statement, Trace, Translation};
+use contract::{
+    Authority, Class, Contribution, Explanation, Issue, IssueCode, Json, Key, Name, Rank, Severity, Slot, Statement, Trace, Translation,
+};
 
 /// What rows said of one resource so far.
 #[derive(Default)]
@@ -197,7 +199,12 @@ impl<'m, X: Syntax> Run<'m, X> {
         leaves.retain(|leaf| !self.is_marked(leaf));
         for leaf in leaves {
             let place = leaf.place();
-            self.issues.push(Issue::new(Severity::Information, IssueCode::NotMapped, place.as_str(), "no row of the tables reads this value"));
+            self.issues.push(Issue::new(
+                Severity::Information,
+                IssueCode::NotMapped,
+                place.as_str(),
+                "no row of the tables reads this value",
+            ));
             if self.traces.is_some() {
                 unmapped.push(place);
             }
@@ -332,7 +339,8 @@ impl<'m, X: Syntax> Run<'m, X> {
         let plan = &self.engine.plan;
         let Some(element) = plan.shape.element(instance.kind, "identifier").filter(|_| instance.identified) else { return };
         let stands = |slot: &Slot| matches!(slot, Slot::Repeats { element, .. } if **element == *"identifier");
-        if slots.accounts.iter().any(|account| account.root.get("identifier").is_some()) || slots.said.iter().any(|said| stands(&said.slot)) {
+        if slots.accounts.iter().any(|account| account.root.get("identifier").is_some()) || slots.said.iter().any(|said| stands(&said.slot))
+        {
             return;
         }
         let identifier = instance.key_identifier();
@@ -355,10 +363,15 @@ impl<'m, X: Syntax> Run<'m, X> {
                 lists.push(Json::Object(vec![(element.clone(), value.clone())]));
             }
         }
-        let members: Vec<Json> = slots.accounts.iter().filter(|account| !account.members.is_empty()).filter_map(|account| {
-            let name = plan.slots[account.slot].path.last()?;
-            Some(Json::Object(vec![(name.clone(), Json::Array(Vec::new()))]))
-        }).collect();
+        let members: Vec<Json> = slots
+            .accounts
+            .iter()
+            .filter(|account| !account.members.is_empty())
+            .filter_map(|account| {
+                let name = plan.slots[account.slot].path.last()?;
+                Some(Json::Object(vec![(name.clone(), Json::Array(Vec::new()))]))
+            })
+            .collect();
         let accounts = slots.accounts.iter().map(|account| &account.root);
         let elements = slots.said.iter().filter(|said| matches!(said.slot, Slot::Element(_))).filter_map(|said| said.value.as_ref());
         let fragments: Vec<&Json> = accounts.chain(elements).chain(&lists).chain(&members).collect();
@@ -367,7 +380,9 @@ impl<'m, X: Syntax> Run<'m, X> {
             let known = planned.and_then(|slot| slots.accounts.iter_mut().find(|account| account.slot == slot && !account.implied));
             match (planned, known) {
                 // It belongs to what stands together: filled in there, or it would outlive it.
-                (Some(slot), Some(account)) if is_explicit(plan, slot) && !account.root.is_empty() => contract::merge(&mut account.root, absence.fragment),
+                (Some(slot), Some(account)) if is_explicit(plan, slot) && !account.root.is_empty() => {
+                    contract::merge(&mut account.root, absence.fragment)
+                }
                 (Some(slot), _) => slots.accounts.push(Account {
                     slot,
                     implied: true,

@@ -39,9 +39,17 @@ pub(crate) struct SlotPlan {
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) enum SlotKind {
     /// `explicit`: named by the column `slot`, so that several elements share it.
-    Element { name: Name, explicit: bool },
-    Repeats { element: Name, field: Name },
-    Member { element: Name },
+    Element {
+        name: Name,
+        explicit: bool,
+    },
+    Repeats {
+        element: Name,
+        field: Name,
+    },
+    Member {
+        element: Name,
+    },
 }
 
 pub(crate) struct MessageRow<X: Syntax> {

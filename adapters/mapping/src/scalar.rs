@@ -70,10 +70,26 @@ impl Primitive {
             }
             Primitive::Code => {
                 let code = text.trim();
-                if is_code(code) { changed(Json::from(code), "spaces around the code are left out", code.len() != text.len()) } else { Err("not a code") }
+                if is_code(code) {
+                    changed(Json::from(code), "spaces around the code are left out", code.len() != text.len())
+                } else {
+                    Err("not a code")
+                }
             }
-            Primitive::Id => if is_id(text.trim()) { plain(Json::from(text.trim())) } else { Err("not an id") },
-            Primitive::Uri => if is_uri(text.trim()) { plain(Json::from(text.trim())) } else { Err("not a URI") },
+            Primitive::Id => {
+                if is_id(text.trim()) {
+                    plain(Json::from(text.trim()))
+                } else {
+                    Err("not an id")
+                }
+            }
+            Primitive::Uri => {
+                if is_uri(text.trim()) {
+                    plain(Json::from(text.trim()))
+                } else {
+                    Err("not a URI")
+                }
+            }
             Primitive::Boolean => match text.trim() {
                 "Y" | "y" | "true" | "1" => plain(Json::Bool(true)),
                 "N" | "n" | "false" | "0" => plain(Json::Bool(false)),
@@ -125,7 +141,9 @@ impl Primitive {
             (Primitive::Uri, Json::String(text)) => is_uri(text),
             (Primitive::Base64Binary, Json::String(text)) => is_base64(text),
             (Primitive::String | Primitive::Markdown, Json::String(text)) => !text.trim().is_empty() && !text.chars().any(is_control),
-            (Primitive::Xhtml, Json::String(text)) => text.starts_with("<div") && text.ends_with("</div>") && text.contains("http://www.w3.org/1999/xhtml"),
+            (Primitive::Xhtml, Json::String(text)) => {
+                text.starts_with("<div") && text.ends_with("</div>") && text.contains("http://www.w3.org/1999/xhtml")
+            }
             _ => false,
         }
     }
@@ -166,7 +184,11 @@ fn is_control(character: char) -> bool {
 }
 
 fn without_controls(text: &str) -> Cow<'_, str> {
-    if text.chars().any(is_control) { Cow::Owned(text.chars().filter(|character| !is_control(*character)).collect()) } else { Cow::Borrowed(text) }
+    if text.chars().any(is_control) {
+        Cow::Owned(text.chars().filter(|character| !is_control(*character)).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
 }
 
 /// `[^\s]+(\s[^\s]+)*`

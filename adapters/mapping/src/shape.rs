@@ -108,7 +108,8 @@ impl Shape {
         let [path, min, max, kinds, codes] = [0, 1, 2, 3, 4].map(|column| record.get(column).unwrap_or(""));
         if kinds == "primitive" {
             let id = self.named(path);
-            self.types[id.0 as usize].kind = Kind::Primitive(Primitive::named(path).ok_or_else(|| format!("no primitive {path} is known"))?);
+            self.types[id.0 as usize].kind =
+                Kind::Primitive(Primitive::named(path).ok_or_else(|| format!("no primitive {path} is known"))?);
             return Ok(());
         }
         let (parent, name) = path.rsplit_once('.').ok_or("not an element path")?;
@@ -141,15 +142,8 @@ impl Shape {
                 _ => self.named(kind.trim_start_matches('#')),
             };
             let element = if choice { choice_name(base, kind) } else { name.to_owned() };
-            let element = Element {
-                name: element.into(),
-                slot: slot.clone(),
-                many: max != "1",
-                choice,
-                kind: id,
-                codes: codes.clone(),
-                targets,
-            };
+            let element =
+                Element { name: element.into(), slot: slot.clone(), many: max != "1", choice, kind: id, codes: codes.clone(), targets };
             let parent = &mut self.types[parent.0 as usize];
             if name == "implicitRules" {
                 parent.kind = Kind::Resource;
@@ -187,7 +181,8 @@ impl Shape {
 
     /// Members of a choice, by its base name (`value` of `value[x]`).
     pub fn choices(&self, kind: TypeId, base: &str) -> Vec<&Element> {
-        let mut found: Vec<_> = self.of(kind).elements.values().filter(|element| element.choice && element.slot.strip_suffix("[x]") == Some(base)).collect();
+        let mut found: Vec<_> =
+            self.of(kind).elements.values().filter(|element| element.choice && element.slot.strip_suffix("[x]") == Some(base)).collect();
         found.sort_by(|one, two| one.name.cmp(&two.name));
         found
     }
@@ -311,7 +306,9 @@ impl Shape {
             if let Some(element) = shape.elements.get(&**name) {
                 let below = |index: usize| if element.many { format!("{path}{name}[{index}].") } else { format!("{path}{name}.") };
                 let kind = match self.of(element.kind).kind {
-                    Kind::AnyResource => member.get("resourceType").and_then(Json::as_str).and_then(|name| self.id(name)).unwrap_or(element.kind),
+                    Kind::AnyResource => {
+                        member.get("resourceType").and_then(Json::as_str).and_then(|name| self.id(name)).unwrap_or(element.kind)
+                    }
                     _ => element.kind,
                 };
                 member.each().iter().enumerate().for_each(|(index, value)| self.missing(kind, value, &below(index), faults));
@@ -489,18 +486,33 @@ mod tests {
 
     #[test]
     fn what_r4_allows_passes_and_the_rest_is_told_with_its_path() {
-        check(r#"{"resourceType":"Patient","name":[{"given":["A"]}],"birthDate":"1970","_birthDate":{"extension":[{"url":"u","valueDateTime":"1970-01-01T10:00:00Z"}]}}"#, &[]);
+        check(
+            r#"{"resourceType":"Patient","name":[{"given":["A"]}],"birthDate":"1970","_birthDate":{"extension":[{"url":"u","valueDateTime":"1970-01-01T10:00:00Z"}]}}"#,
+            &[],
+        );
         check(r#"{"resourceType":"Patient","given":"A"}"#, &[("given", UNKNOWN)]);
         check(r#"{"resourceType":"Patient","name":{"given":["A"]}}"#, &[("name", NOT_MANY)]);
         check(r#"{"resourceType":"Patient","gender":["male"],"active":true}"#, &[("gender", NOT_ONE)]);
         check(r#"{"resourceType":"Patient","gender":"M","active":true}"#, &[("gender", NOT_IN_BINDING)]);
         check(r#"{"resourceType":"Patient","birthDate":"19700101","active":true}"#, &[("birthDate", NOT_OF_TYPE)]);
         check(r#"{"resourceType":"Patient","deceasedBoolean":true,"deceasedDateTime":"1970"}"#, &[("deceasedDateTime", TWO_OF_CHOICE)]);
-        check(r#"{"resourceType":"Patient","contact":[{"name":{"family":1},"gender":"male"}]}"#, &[("contact.[0].name.family", NOT_OF_TYPE), ("contact.[0].name", EMPTY)]);
-        check(r#"{"resourceType":"Observation","code":{"text":"x"},"component":[{"valueString":"x"}]}"#, &[("status", MISSING), ("component[0].code", MISSING)]);
-        check(r#"{"resourceType":"Patient","link":[{"other":{"reference":"Patient/1"},"type":"seealso"}],"contained":[{"resourceType":"Practitioner","name":[{"family":"A"}]}]}"#, &[]);
+        check(
+            r#"{"resourceType":"Patient","contact":[{"name":{"family":1},"gender":"male"}]}"#,
+            &[("contact.[0].name.family", NOT_OF_TYPE), ("contact.[0].name", EMPTY)],
+        );
+        check(
+            r#"{"resourceType":"Observation","code":{"text":"x"},"component":[{"valueString":"x"}]}"#,
+            &[("status", MISSING), ("component[0].code", MISSING)],
+        );
+        check(
+            r#"{"resourceType":"Patient","link":[{"other":{"reference":"Patient/1"},"type":"seealso"}],"contained":[{"resourceType":"Practitioner","name":[{"family":"A"}]}]}"#,
+            &[],
+        );
         check(r#"{"resourceType":"Unheard"}"#, &[("resourceType", NO_RESOURCE_TYPE)]);
-        check(r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"referenceRange":[{"low":{"value":6.30}}],"component":[{"code":{"text":"x"},"referenceRange":[{"text":"x"}]}]}"#, &[]);
+        check(
+            r#"{"resourceType":"Observation","status":"final","code":{"text":"x"},"referenceRange":[{"low":{"value":6.30}}],"component":[{"code":{"text":"x"},"referenceRange":[{"text":"x"}]}]}"#,
+            &[],
+        );
     }
 
     #[test]
@@ -531,7 +543,8 @@ mod tests {
     #[test]
     fn within_a_value_the_absent_is_filled_in() {
         let shape = Shape::r4().unwrap();
-        let mut body = Json::parse(br#"{"component":[{"valueString":"x"}],"extension":[{"valueString":"x"}],"code":{"text":"x"}}"#).unwrap();
+        let mut body =
+            Json::parse(br#"{"component":[{"valueString":"x"}],"extension":[{"valueString":"x"}],"code":{"text":"x"}}"#).unwrap();
         shape.complete_below(shape.id("Observation").unwrap(), &mut body);
         assert_eq!(
             body.to_string(),

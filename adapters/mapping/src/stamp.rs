@@ -1,5 +1,5 @@
 use jiff::civil;
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 use std::fmt::Write;
 
 /// A time stamp with the precision it was written in, as HL7 v2 (DTM §2.A.21, TS) and V3 (TS) write it:
@@ -191,8 +191,14 @@ fn parse_offset(text: &str) -> Option<i16> {
     (minutes < 60 && total <= 14 * 60).then_some(if text.starts_with('-') { -total } else { total })
 }
 
+/// The offset before the change where a clock time is skipped or comes twice: as jiff's `compatible`, and so as
+/// [`Stamp::micros`].
 fn offset_minutes(at: civil::DateTime, zone: &TimeZone) -> i16 {
-    zone.to_ambiguous_timestamp(at).compatible().map_or(0, |timestamp| (zone.to_offset(timestamp).seconds() / 60) as i16)
+    let offset = match zone.to_ambiguous_timestamp(at).offset() {
+        AmbiguousOffset::Unambiguous { offset } => offset,
+        AmbiguousOffset::Gap { before, .. } | AmbiguousOffset::Fold { before, .. } => before,
+    };
+    (offset.seconds() / 60) as i16
 }
 
 #[cfg(test)]
@@ -228,7 +234,21 @@ mod tests {
 
     #[test]
     fn what_is_no_stamp_is_refused() {
-        for text in ["", "97", "19701", "19701301", "19700230", "00000000", "1970010124", "197001011260", "1970.5", "today", "20260702+1", "19700101+1500", "1970-13"] {
+        for text in [
+            "",
+            "97",
+            "19701",
+            "19701301",
+            "19700230",
+            "00000000",
+            "1970010124",
+            "197001011260",
+            "1970.5",
+            "today",
+            "20260702+1",
+            "19700101+1500",
+            "1970-13",
+        ] {
             assert!(Stamp::parse(text).is_err(), "{text}");
         }
     }

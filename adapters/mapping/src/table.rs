@@ -71,7 +71,11 @@ fn records(table: &str, text: &str, columns: &[&str], errors: &mut TableErrors) 
         let record = match record {
             Ok(record) => record,
             Err(error) => {
-                errors.push(table, error.position().map_or(0, csv::Position::line), "not CSV: quotes do not match, or the text is not UTF-8");
+                errors.push(
+                    table,
+                    error.position().map_or(0, csv::Position::line),
+                    "not CSV: quotes do not match, or the text is not UTF-8",
+                );
                 continue;
             }
         };
@@ -85,7 +89,11 @@ fn records(table: &str, text: &str, columns: &[&str], errors: &mut TableErrors) 
             continue;
         }
         if record.len() > columns.len() {
-            errors.push(table, line, format!("{} cells where the header has {}: a cell with a comma needs quotes", record.len(), columns.len()));
+            errors.push(
+                table,
+                line,
+                format!("{} cells where the header has {}: a cell with a comma needs quotes", record.len(), columns.len()),
+            );
             continue;
         }
         let mut cells: Vec<String> = record.iter().map(|cell| cell.trim().to_owned()).collect();

@@ -1,5 +1,13 @@
 //! Who asks (Principal), and what they may see (Grant). Only this room can make a Grant.
 
+mod jwks;
+mod scope;
+#[cfg(test)]
+pub(crate) mod testing;
+mod verifier;
+
+pub use verifier::{Issuer, TokenError, Verifier};
+
 use std::fmt;
 
 /// Who asks, as the token and the connection proved it.
@@ -63,10 +71,12 @@ impl Grant {
         &self.principal
     }
 
-    /// The predicate over rows of `kind`. Where several scopes cover the type the widest counts.
+    /// The predicate over rows of `kind`. Where several scopes cover the type the widest counts. The audit is in no
+    /// patient's hands: `patient/` scopes do not reach it.
     pub fn predicate(&self, kind: &str, permission: Permission) -> Predicate {
         let covering = |scope: &&Scope| {
             (scope.kind == "*" || scope.kind == kind)
+                && (kind != "AuditEvent" || scope.patient.is_none())
                 && match permission {
                     Permission::Read => scope.read,
                     Permission::Search => scope.search,

@@ -1,5 +1,8 @@
 //! What is written down of every crossing. An [`Entry`] is compact; FHIR AuditEvents (IHE BALP) are rendered when read.
 
+pub mod chain;
+pub mod render;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 

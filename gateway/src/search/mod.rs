@@ -1,5 +1,10 @@
 //! Search as data: what a query asks, apart from URL and SQL. Parameters are rows of `schemas/r4/search.csv`.
 
+pub mod extract;
+pub mod parse;
+pub mod plan;
+pub mod value;
+
 use jiff::Timestamp;
 
 /// One search over one resource type. The Grant is not part of it: the store lays it over every sub-query.
@@ -53,7 +58,7 @@ pub enum Prefix {
 }
 
 /// Where a page starts. Opaque outside; bound to the query that made it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// Internal row of the last match.
     pub after: i64,
@@ -86,10 +91,4 @@ pub struct Page {
     pub matches: Vec<Version>,
     pub total: u64,
     pub next: Option<Cursor>,
-}
-
-impl Default for Cursor {
-    fn default() -> Self {
-        Cursor { after: 0 }
-    }
 }

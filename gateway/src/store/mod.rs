@@ -1,5 +1,12 @@
 //! Where the corridors meet: journal, state, versions, index and audit, in transactions. Knows neither HTTP nor HL7.
 
+pub mod faults;
+pub mod sqlite;
+#[cfg(test)]
+mod tests;
+
+pub use sqlite::{Options, SqliteStore};
+
 use crate::access::Grant;
 use crate::audit::Entry;
 use crate::intake::Warrant;
@@ -43,7 +50,8 @@ pub trait Store: Send + Sync + 'static {
     /// Makes an access entry durable.
     fn record(&self, entry: Entry) -> Pending<()>;
 
-    /// Audit entries of both files by time, patient and outcome, newest first; the Grant's predicate on AuditEvent.
+    /// Audit entries of both files by `date`, `patient` and `outcome`, newest first, and by `_id`: an entry's own
+    /// `WRITER-SEQ`. The Grant's predicate on AuditEvent, of either permission: an AuditEvent is read through here too.
     fn audit_search(&self, grant: &Grant, query: &Query) -> Result<AuditPage, StoreError>;
 
     /// Journal rows by filter, in order of position.
@@ -54,6 +62,13 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether a commit and an audit entry can be made durable now (readiness).
     fn ready(&self) -> Pending<()>;
+
+    /// Makes a recipe the feed's active one: called for each feed at start and at every change of its tables or settings.
+    /// A `commit` under one that was active before is refused from then on: its process was left behind.
+    fn activate(&self, feed: &str, recipe: &str) -> Pending<()> {
+        let _ = (feed, recipe);
+        Box::pin(async { Ok(()) })
+    }
 
     /// Appends an audit seal over the heads of all writers, and gives its line; see `audit`.
     fn seal(&self, at: Timestamp) -> Pending<String>;
@@ -128,6 +143,7 @@ pub struct JournalFilter {
 #[derive(Clone, Debug, Default)]
 pub struct AuditPage {
     pub entries: Vec<(String, Entry)>,
+    /// AuditEvents, not entries: one per patient named (with a `patient` filter, per patient asked for), else one.
     pub total: u64,
     pub next: Option<Cursor>,
 }

@@ -1,0 +1,96 @@
+//! read, vread and instance history (R4 http.html §3.1.0.2, .3, .12).
+
+use super::answer::{Answer, etag};
+use super::bundle::Bundle;
+use super::fault::Fault;
+use super::interaction::is_id;
+use super::{Corridor, search};
+use crate::access::Grant;
+use crate::search::Version;
+use crate::search::parse::Reading;
+use bytes::Bytes;
+use hyper::StatusCode;
+use hyper::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub async fn read(corridor: &Corridor, grant: &Arc<Grant>, headers: &HeaderMap, kind: String, id: String) -> Result<Answer, Fault> {
+    if !is_id(&id) {
+        return Err(Fault::NotFound);
+    }
+    let version = corridor.ask(grant, move |store, grant| store.read(grant, &kind, &id)).await?.ok_or(Fault::NotFound)?;
+    one(corridor, headers, version)
+}
+
+pub async fn vread(
+    corridor: &Corridor,
+    grant: &Arc<Grant>,
+    headers: &HeaderMap,
+    kind: String,
+    id: String,
+    version: &str,
+) -> Result<Answer, Fault> {
+    let plain = version.bytes().all(|byte| byte.is_ascii_digit()) && !version.starts_with('0');
+    let Some(number) = version.parse::<u64>().ok().filter(|_| plain && is_id(&id)) else { return Err(Fault::NotFound) };
+    let version = corridor.ask(grant, move |store, grant| store.vread(grant, &kind, &id, number)).await?.ok_or(Fault::NotFound)?;
+    one(corridor, headers, version)
+}
+
+pub async fn history(
+    corridor: &Corridor,
+    grant: &Arc<Grant>,
+    pairs: &[(String, String)],
+    strict: bool,
+    kind: String,
+    id: String,
+) -> Result<Answer, Fault> {
+    let none = BTreeMap::new();
+    let reading =
+        Reading { kind: &kind, parameters: &none, timezone: &corridor.settings.timezone, base_url: &corridor.settings.base_url, strict };
+    let asked = reading.read(pairs).map_err(search::fault)?;
+    if !is_id(&id) {
+        return Err(Fault::NotFound);
+    }
+    let links = search::Links::new(corridor, format!("{kind}/{id}/_history"), &asked);
+    let cursor = links.start()?.and_then(|position| position.cursor);
+    let count = asked.query.count;
+    let page = corridor.ask(grant, move |store, grant| store.history(grant, &kind, &id, count, cursor)).await?.ok_or(Fault::NotFound)?;
+    let mut bundle = Bundle::history(page.total, links.this(), links.next(page.next.filter(|_| count > 0).map(Into::into)));
+    let mut answer = Answer::json(StatusCode::OK, Bytes::new());
+    for version in page.matches.iter().take(count) {
+        bundle.version(&corridor.settings.base_url, version).ok_or(Fault::Exception)?;
+        answer.names(version);
+    }
+    answer.body = bundle.to_bytes();
+    Ok(answer)
+}
+
+fn one(corridor: &Corridor, headers: &HeaderMap, version: Version) -> Result<Answer, Fault> {
+    let Some(body) = &version.body else { return Err(Fault::Gone) };
+    let mut answer = Answer::json(StatusCode::OK, Bytes::copy_from_slice(body));
+    answer.names(&version);
+    answer.dated(version.version, version.last_updated);
+    let url = format!("{}/{}/{}/_history/{}", corridor.settings.base_url, version.kind, version.id, version.version);
+    answer.set(CONTENT_LOCATION, &url);
+    if is_known(headers, &version) {
+        answer.status = StatusCode::NOT_MODIFIED;
+        answer.body = Bytes::new();
+        answer.headers.remove(CONTENT_TYPE);
+    }
+    debug_assert!(answer.headers.contains_key(ETAG));
+    Ok(answer)
+}
+
+/// Whether the client has this version: by entity tag, compared weakly, or only where it names none by date (RFC 9110
+/// §13.1).
+fn is_known(headers: &HeaderMap, version: &Version) -> bool {
+    let tag = etag(version.version);
+    let mut tags = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).peekable();
+    if tags.peek().is_some() {
+        let opaque = tag.trim_start_matches("W/");
+        return tags.flat_map(|tags| tags.split(',')).map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == opaque);
+    }
+    let since = headers.get(IF_MODIFIED_SINCE).and_then(|value| value.to_str().ok());
+    let since = since.and_then(|text| jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok());
+    since.is_some_and(|since| version.last_updated.as_second() <= since.as_second())
+}

@@ -1,0 +1,116 @@
+//! search-type by GET and POST (R4 http.html §3.1.0.9).
+
+use super::answer::Answer;
+use super::bundle::Bundle;
+use super::fault::{self, Fault};
+use super::paging::Position;
+use super::served::Served;
+use super::{Corridor, audit_events};
+use crate::access::Grant;
+use crate::search::parse::{Asked, Problem, ProblemKind, Reading, encode};
+use bytes::Bytes;
+use fhir_sdk::r4b::codes::{IssueSeverity, IssueType};
+use hyper::StatusCode;
+use std::sync::Arc;
+
+pub async fn search(
+    corridor: &Corridor,
+    grant: &Arc<Grant>,
+    row: &Served,
+    pairs: &[(String, String)],
+    strict: bool,
+) -> Result<Answer, Fault> {
+    let reading = Reading {
+        kind: &row.kind,
+        parameters: &row.parameters,
+        timezone: &corridor.settings.timezone,
+        base_url: &corridor.settings.base_url,
+        strict,
+    };
+    let asked = reading.read(pairs).map_err(fault)?;
+    let links = Links::new(corridor, row.kind.clone(), &asked);
+    let start = links.start()?;
+    if row.kind == "AuditEvent" {
+        return audit_events::search(corridor, grant, &asked, &links, start).await;
+    }
+    let mut query = asked.query.clone();
+    query.cursor = start.and_then(|position| position.cursor);
+    let page = corridor.ask(grant, move |store, grant| store.search(grant, &query)).await?;
+    let next = page.next.filter(|_| asked.query.count > 0).map(Into::into);
+    let mut bundle = Bundle::searchset(page.total, links.this(), links.next(next));
+    let mut answer = Answer::json(StatusCode::OK, Bytes::new());
+    for version in page.matches.iter().take(asked.query.count) {
+        let body = version.body.as_deref().ok_or(Fault::Exception)?;
+        bundle.found(format!("{}/{}/{}", corridor.settings.base_url, version.kind, version.id), body).ok_or(Fault::Exception)?;
+        answer.names(version);
+    }
+    let dropped = dropped(&asked);
+    if let Some(outcome) = &dropped {
+        bundle.told(outcome).ok_or(Fault::Exception)?;
+    }
+    answer.body = bundle.to_bytes();
+    Ok(answer)
+}
+
+/// What a problem with a parameter is to the client.
+pub fn fault(problem: Problem) -> Fault {
+    let told = told(&problem);
+    match problem.kind {
+        ProblemKind::Invalid => Fault::Invalid(told),
+        ProblemKind::NotSupported => Fault::NotSupported(told),
+        ProblemKind::TooCostly => Fault::TooCostly(told),
+    }
+}
+
+/// The outcome entry about parameters that were dropped: without it a typing error gives everything, in silence.
+pub fn dropped(asked: &Asked) -> Option<Bytes> {
+    let issues =
+        asked.dropped.iter().map(|problem| (IssueSeverity::Warning, IssueType::NotSupported, format!("left out: {}", told(problem))));
+    (!asked.dropped.is_empty()).then(|| fault::outcomes(issues))
+}
+
+fn told(problem: &Problem) -> String {
+    let name = if problem.parameter.is_empty() { "a parameter" } else { &problem.parameter };
+    format!("{name}: {}", problem.reason)
+}
+
+/// The links of one answer. A page token is bound to the path and to all parameters as understood.
+pub struct Links<'a> {
+    corridor: &'a Corridor,
+    url: String,
+    query: String,
+    page: Option<&'a str>,
+}
+
+impl<'a> Links<'a> {
+    pub fn new(corridor: &'a Corridor, path: String, asked: &'a Asked) -> Self {
+        let url = format!("{}/{path}", corridor.settings.base_url);
+        Self { corridor, url, query: encode(&asked.applied), page: asked.page.as_deref() }
+    }
+
+    /// Where this page starts; `None`: at the beginning.
+    pub fn start(&self) -> Result<Option<Position>, Fault> {
+        let Some(token) = self.page else { return Ok(None) };
+        let wrong = || Fault::Invalid("_page: not a link of this search".into());
+        self.corridor.pager.open(&self.bound(), token).map(Some).ok_or_else(wrong)
+    }
+
+    pub fn this(&self) -> String {
+        self.with(self.page)
+    }
+
+    pub fn next(&self, position: Option<Position>) -> Option<String> {
+        position.map(|position| self.with(Some(&self.corridor.pager.seal(&self.bound(), &position))))
+    }
+
+    fn bound(&self) -> String {
+        format!("{}?{}", self.url, self.query)
+    }
+
+    fn with(&self, page: Option<&str>) -> String {
+        let page = page.map(|page| encode(&[("_page".to_owned(), page.to_owned())]));
+        let query: Vec<&str> =
+            [self.query.as_str(), page.as_deref().unwrap_or_default()].into_iter().filter(|part| !part.is_empty()).collect();
+        if query.is_empty() { self.url.clone() } else { format!("{}?{}", self.url, query.join("&")) }
+    }
+}

@@ -1,0 +1,200 @@
+//! The configuration in two steps: as written ([`written`]), then as meant ([`Config`]). All mistakes are reported at once.
+
+mod keys;
+mod resolve;
+mod written;
+
+use contract::{IdKey, Party, Sequence, Settings};
+use jiff::tz::TimeZone;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// 16 MiB: scanned documents in OBX-5 come that large; more is a mistake or an attack.
+pub const FRAME_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Connections a listener holds at once.
+pub const CONNECTIONS_MAX: u64 = 1024;
+/// From the first byte of a frame to its last: a sender that is slower holds memory.
+pub const FRAME_SECONDS_MAX: u64 = 60;
+/// Frames a feed may leave waiting in quarantine.
+pub const QUARANTINE_FRAMES_MAX: u64 = 100_000;
+
+/// The names that [`Feed::adapter`] may have.
+pub const ADAPTERS: [&str; 2] = ["hl7v2", "cda"];
+/// Signature algorithms that an issuer may have. `none` and HMAC are never among them.
+pub const ALGORITHMS: [&str; 3] = ["ES256", "RS256", "EdDSA"];
+
+/// What a configuration means. Paths are absolute, names are checked against one another.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    pub store_directory: PathBuf,
+    pub id_key: PathBuf,
+    /// Ed25519 private key; its public half stands beside it as `.pub`.
+    pub seal_key: PathBuf,
+    pub seals: PathBuf,
+    pub https: Https,
+    /// By name in the configuration: `mllp.main` is `main`.
+    pub mllp: BTreeMap<String, Mllp>,
+    pub feeds: BTreeMap<String, Feed>,
+    pub issuers: Vec<Issuer>,
+    pub observe: SocketAddr,
+    pub limits: Limits,
+}
+
+#[derive(Clone, Debug)]
+pub struct Https {
+    pub listen: SocketAddr,
+    /// Without a slash at the end.
+    pub base_url: String,
+    pub tls: Tls,
+}
+
+#[derive(Clone, Debug)]
+pub struct Mllp {
+    pub listen: SocketAddr,
+    /// `None`: plain, because the configuration says so in as many words; a finding for as long as it stands.
+    pub tls: Option<Tls>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+    pub client_ca: PathBuf,
+}
+
+/// One configured sender.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    pub name: String,
+    pub listener: Listener,
+    pub adapter: String,
+    /// DNS name in the client certificate's SAN, or client id of an ingest token; `None` on a plain listener only.
+    pub peer: Option<String>,
+    /// Who the messages must say they are from; an empty part fits anyone.
+    pub sender: Party,
+    /// Whom they must be addressed to; an empty part fits anyone.
+    pub receiver: Party,
+    pub timezone: TimeZone,
+    pub primary_assigner: Option<String>,
+    pub assigners: BTreeMap<String, String>,
+    /// `ADT`, `ADT^A01`, `CDA`.
+    pub accepts: Vec<String>,
+    pub owns: BTreeSet<String>,
+    pub reply: Reply,
+    pub sequence: Option<Sequence>,
+    pub visit_assigners: Vec<String>,
+    pub character_set: Option<String>,
+}
+
+/// The door of a feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listener {
+    /// `POST /ingest/FEED`.
+    Https,
+    /// `mllp.NAME`.
+    Mllp(String),
+}
+
+/// The acknowledgement code for each kind of refusal (`AA`, `AE`, `AR`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub malformed: String,
+    pub unsupported: String,
+    pub untranslatable: String,
+    pub held: String,
+    pub forbidden: String,
+    /// `None`: close without a reply, so that the sender sends again.
+    pub transient: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    pub issuer: String,
+    pub audience: String,
+    pub jwks: PathBuf,
+    pub algorithms: Vec<String>,
+    pub token_endpoint: String,
+    pub authorization_endpoint: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub frame_bytes: usize,
+    pub connections: usize,
+    /// From the first byte of a frame to its last.
+    pub frame_time: Duration,
+    pub quarantine_frames: u64,
+}
+
+/// One mistake in a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// From 1; 0 where the file as a whole is meant.
+    pub line: usize,
+    /// The key's path, or empty.
+    pub key: String,
+    /// What is wrong, and what to write instead.
+    pub reason: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.line, self.key.as_str()) {
+            (0, "") => f.write_str(&self.reason),
+            (0, key) => write!(f, "{key}: {}", self.reason),
+            (line, "") => write!(f, "line {line}: {}", self.reason),
+            (line, key) => write!(f, "line {line}: {key}: {}", self.reason),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a configuration file; all mistakes at once, in order of line.
+    pub fn load(path: &Path) -> Result<Self, Vec<Mistake>> {
+        let whole = |reason| vec![Mistake { line: 0, key: String::new(), reason }];
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| whole(format!("{} cannot be read ({}); `landbridge init DIR` writes one", path.display(), error.kind())))?;
+        let file = std::path::absolute(path).map_err(|error| whole(format!("{}: {}", path.display(), error.kind())))?;
+        Self::parse(&text, &file)
+    }
+
+    /// Reads a configuration's text as if it stood in `file`.
+    pub fn parse(text: &str, file: &Path) -> Result<Self, Vec<Mistake>> {
+        written::read(text, |page, section| resolve::config(page, section, file))
+    }
+}
+
+impl Feed {
+    /// What of the configuration bears on translation.
+    pub fn settings(&self, id_key: &IdKey, base_url: &str) -> Settings {
+        Settings {
+            feed: self.name.clone(),
+            id_key: id_key.clone(),
+            base_url: base_url.to_owned(),
+            timezone: self.timezone.clone(),
+            primary_assigner: self.primary_assigner.clone(),
+            assigners: self.assigners.clone(),
+            owns: self.owns.clone(),
+            sequence: self.sequence,
+            visit_assigners: self.visit_assigners.clone(),
+            character_set: self.character_set.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Listener::Https => f.write_str("https"),
+            Listener::Mllp(name) => write!(f, "mllp.{name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

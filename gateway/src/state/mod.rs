@@ -1,0 +1,219 @@
+//! State is a join: the pure function from what messages say to what resources are.
+//!
+//! [`fold`] takes the contributions of one message, joins them into the slots of their resources, and renders again
+//! whatever depends on what changed. The next message, a late one, a repeated one, recovery and `convert` are this one
+//! function over another [`Loader`].
+
+mod encounter;
+mod identity;
+mod memory;
+mod registers;
+mod render;
+mod slots;
+
+pub use memory::{Memory, bundle};
+pub use registers::{Register, nhs_number_valid};
+pub use render::Rendered;
+pub use slots::{Held, Slots, decode, encode, join};
+
+use contract::{Class, Contribution, IdKey, Json, Key, Membership, Name, Rank, Slot, Statement, Translation};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// `Type/id`.
+pub type Address = Name;
+
+/// Where a fold finds what was there before. Both ask by address, never by search.
+pub trait Loader {
+    type Error;
+
+    /// The slots of a resource, with its key where one was stored; `None` if it never was.
+    fn load(&mut self, address: &str) -> Result<Option<(Key, Slots)>, Self::Error>;
+
+    /// Addresses of the resources that stand in a register now.
+    fn members(&mut self, register: &Register) -> Result<Vec<Address>, Self::Error>;
+}
+
+/// A resource whose slots changed, or whose body may have.
+pub struct Change {
+    pub address: Address,
+    pub key: Key,
+    pub slots: Slots,
+    /// False where only a register changed under it.
+    pub slots_changed: bool,
+    pub rendered: Rendered,
+    /// Every register that the resource stands in now.
+    pub registers: BTreeSet<Register>,
+    /// The message is about it, and does not only mention it.
+    pub touched: bool,
+}
+
+/// Gives a translation its place in the journal: positions into the ranks, and `sent` capped at 5 minutes after
+/// receipt (the one place where arrival enters). Returns whether a cap was needed.
+pub fn place(translation: &mut Translation, position: u64, received: Timestamp) -> bool {
+    let latest = received.as_microsecond() + Rank::AHEAD_MAX;
+    let mut capped = false;
+    for contribution in &mut translation.contributions {
+        let mention = contribution.class == Class::Mention;
+        for statement in &mut contribution.statements {
+            if statement.rank.sent > latest {
+                statement.rank.sent = latest;
+                capped = true;
+            }
+            // A mention's rank is (mention, day, value): who said it first or last does not matter.
+            statement.rank.position = if mention { 0 } else { position };
+            if mention {
+                statement.rank.ordinal = 0;
+            }
+        }
+    }
+    capped
+}
+
+/// Joins one message's contributions and renders what changed, dependants included, in order of address.
+pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions: &[Contribution]) -> Result<Vec<Change>, L::Error> {
+    let mut room = Room { loader, known: BTreeMap::new() };
+    let mut dirty: BTreeSet<Address> = BTreeSet::new();
+    let mut touched: BTreeSet<Address> = BTreeSet::new();
+    let mut stirred: BTreeSet<Register> = BTreeSet::new();
+    for contribution in contributions.iter().filter(|contribution| contribution.class != Class::Message) {
+        let address = address(id_key, &contribution.key);
+        room.ensure(&address, Some(&contribution.key))?;
+        let resource = room.known.get_mut(&address).expect("just loaded");
+        if resource.before.is_none() {
+            resource.before = Some(registers::of(&address, &resource.slots));
+        }
+        let membership =
+            contribution.member_of.as_ref().and_then(|membership| membership_statement(id_key, feed, membership, contribution));
+        let mut changed = !resource.stored;
+        for statement in contribution.statements.iter().chain(membership.as_ref()) {
+            if join(&mut resource.slots, statement) {
+                changed = true;
+                resource.changed = true;
+                if let Slot::Group { group, .. } | Slot::Item { group, .. } = &statement.slot {
+                    stirred.insert(Register::Group { parent: address.clone(), group: group.clone() });
+                }
+            }
+        }
+        if changed {
+            dirty.insert(address.clone());
+        }
+        if contribution.class == Class::Record {
+            touched.insert(address);
+        }
+    }
+    // Registers that a changed resource stood in or stands in now render their other members again.
+    for address in &dirty {
+        let resource = &room.known[address];
+        let now = registers::of(address, &resource.slots);
+        let before = resource.before.clone().unwrap_or_default();
+        stirred.extend(now.union(&before).filter(|register| register.is_shared()).cloned());
+    }
+    for register in stirred {
+        dirty.extend(room.members(&register)?);
+    }
+    let patients: Vec<Address> = dirty.iter().filter(|address| address.starts_with("Patient/")).cloned().collect();
+    for patient in patients {
+        dirty.extend(identity::component(&mut room, &patient)?);
+    }
+    let mut changes = Vec::with_capacity(dirty.len());
+    for address in dirty {
+        room.ensure(&address, None)?;
+        if !room.known.contains_key(&address) {
+            continue;
+        }
+        let rendered = render::render(&mut room, &address)?;
+        let resource = &room.known[&address];
+        changes.push(Change {
+            key: resource.key.clone(),
+            slots: resource.slots.clone(),
+            slots_changed: resource.changed || !resource.stored,
+            registers: registers::of(&address, &resource.slots),
+            touched: touched.contains(&address),
+            rendered,
+            address,
+        });
+    }
+    Ok(changes)
+}
+
+/// The Patient that replaces this one, by its slots alone (a cycle is broken elsewhere).
+pub fn survivor(slots: &Slots) -> Option<Address> {
+    identity::edge(slots).map(|(_, survivor)| survivor)
+}
+
+/// `Type/id` of a key.
+pub fn address(id_key: &IdKey, key: &Key) -> Address {
+    format!("{}/{}", key.kind, id_key.id(key)).into()
+}
+
+/// A resource's being an item of its parent's group, as a statement of its own: it ranks as the highest of the
+/// contribution.
+fn membership_statement(id_key: &IdKey, feed: &str, membership: &Membership, contribution: &Contribution) -> Option<Statement> {
+    let highest = contribution.statements.iter().max_by_key(|statement| statement.rank)?;
+    let value: Json = [
+        ("parent", Json::string(address(id_key, &membership.parent))),
+        ("group", Json::string(membership.group.clone())),
+        ("item", Json::string(membership.item.clone())),
+    ]
+    .into_iter()
+    .collect();
+    Some(Statement {
+        slot: Slot::Shared { register: "group".into(), name: feed.into() },
+        rank: highest.rank,
+        value: Some(value),
+        place: highest.place.clone(),
+        row: highest.row.clone(),
+    })
+}
+
+/// A resource as a fold sees it.
+struct Resource {
+    key: Key,
+    slots: Slots,
+    /// It was there before this message.
+    stored: bool,
+    changed: bool,
+    /// The registers it stood in before this message, where the message speaks of it.
+    before: Option<BTreeSet<Register>>,
+}
+
+/// What a fold has loaded, over what is stored.
+struct Room<'l, L: Loader> {
+    loader: &'l mut L,
+    known: BTreeMap<Address, Resource>,
+}
+
+impl<L: Loader> Room<'_, L> {
+    /// Loads a resource once; with a key it is made where it never was.
+    fn ensure(&mut self, address: &str, key: Option<&Key>) -> Result<(), L::Error> {
+        if self.known.contains_key(address) {
+            return Ok(());
+        }
+        let resource = match (self.loader.load(address)?, key) {
+            (Some((key, slots)), _) => Resource { key, slots, stored: true, changed: false, before: None },
+            (None, Some(key)) => Resource { key: key.clone(), slots: Slots::new(), stored: false, changed: false, before: None },
+            (None, None) => return Ok(()),
+        };
+        self.known.insert(address.into(), resource);
+        Ok(())
+    }
+
+    fn slots(&mut self, address: &str) -> Result<Option<&Slots>, L::Error> {
+        self.ensure(address, None)?;
+        Ok(self.known.get(address).map(|resource| &resource.slots))
+    }
+
+    /// Members as stored, corrected by what this message changed.
+    fn members(&mut self, register: &Register) -> Result<BTreeSet<Address>, L::Error> {
+        let mut members: BTreeSet<Address> = self.loader.members(register)?.into_iter().collect();
+        for (address, resource) in &self.known {
+            if registers::of(address, &resource.slots).contains(register) {
+                members.insert(address.clone());
+            } else {
+                members.remove(address);
+            }
+        }
+        Ok(members)
+    }
+}

@@ -1,0 +1,206 @@
+//! One writer thread per file: whatever waits shares one transaction, and with it one fsync. It never waits for more.
+
+use super::unavailable;
+use crate::store::faults::{Failure, Faults, File, Point};
+use crate::store::{Pending, StoreError};
+use rusqlite::Connection;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+
+/// What waits for the writer; more is told that the queue is full.
+const QUEUE_LENGTH_MAX: usize = 2048;
+/// A batch ends at so many messages …
+const BATCH_LENGTH_MAX: usize = 256;
+/// … or after so much work, so that the first of them does not wait long for its answer.
+const BATCH_WORK_MAX: Duration = Duration::from_millis(5);
+
+/// What a writer keeps in memory beside its file, and must take back together with it.
+pub(super) trait Desk: Send + 'static {
+    type Mark;
+
+    /// A transaction begins.
+    fn begin(&mut self, connection: &Connection) -> Result<(), StoreError>;
+    fn mark(&self) -> Self::Mark;
+    /// What came after the mark is not stored.
+    fn back_to(&mut self, mark: Self::Mark);
+    fn committed(&mut self);
+    fn rolled_back(&mut self);
+}
+
+/// The writer of one file. Dropped, it finishes what is queued.
+pub(super) struct Group<D> {
+    queue: Option<SyncSender<Box<dyn Work<D>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<D: Desk> Group<D> {
+    pub(super) fn start(connection: Connection, desk: D, faults: Arc<dyn Faults>, file: File) -> std::io::Result<Self> {
+        let (queue, jobs) = sync_channel(QUEUE_LENGTH_MAX);
+        let writer = Writer { connection, desk, faults, file };
+        let name = match file {
+            File::Landbridge => "store",
+            File::Access => "access",
+        };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || writer.run(&jobs))?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Queues work at once; resolves when it is durable, or not done at all.
+    pub(super) fn submit<T, F>(&self, work: F) -> Pending<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut D, &Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let job = Box::new(Job { work: Some(work), outcome: None, reply });
+        let queued = match &self.queue {
+            Some(queue) => queue.try_send(job).map_err(|error| match error {
+                TrySendError::Full(_) => StoreError::Busy,
+                TrySendError::Disconnected(_) => stopped(),
+            }),
+            None => Err(stopped()),
+        };
+        Box::pin(async move {
+            queued?;
+            answer.await.unwrap_or_else(|_| Err(stopped()))
+        })
+    }
+}
+
+impl<D> Drop for Group<D> {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // It ended in a panic: there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn stopped() -> StoreError {
+    StoreError::Unavailable("the writer has stopped".into())
+}
+
+/// One piece of work in a batch.
+trait Work<D>: Send {
+    /// Whether it stands.
+    fn apply(&mut self, desk: &mut D, connection: &Connection) -> bool;
+    /// Tells who waits what became of the batch.
+    fn resolve(self: Box<Self>, batch: Result<(), StoreError>);
+}
+
+struct Job<T, F> {
+    work: Option<F>,
+    outcome: Option<Result<T, StoreError>>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<D, T: Send, F: FnOnce(&mut D, &Connection) -> Result<T, StoreError> + Send> Work<D> for Job<T, F> {
+    fn apply(&mut self, desk: &mut D, connection: &Connection) -> bool {
+        self.outcome = self.work.take().map(|work| work(desk, connection));
+        matches!(self.outcome, Some(Ok(_)))
+    }
+
+    fn resolve(self: Box<Self>, batch: Result<(), StoreError>) {
+        let answer = match (self.outcome, batch) {
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(batch)) => Err(batch),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(stopped()),
+        };
+        // Who asked may have gone away; what is stored is stored.
+        let _ = self.reply.send(answer);
+    }
+}
+
+struct Writer<D> {
+    connection: Connection,
+    desk: D,
+    faults: Arc<dyn Faults>,
+    file: File,
+}
+
+impl<D: Desk> Writer<D> {
+    fn run(mut self, jobs: &Receiver<Box<dyn Work<D>>>) {
+        while let Ok(first) = jobs.recv() {
+            let mut batch = Vec::new();
+            let outcome = self.batch(first, jobs, &mut batch);
+            let ControlFlow::Continue(outcome) = outcome else { return };
+            batch.into_iter().for_each(|job| job.resolve(outcome.clone()));
+        }
+    }
+
+    /// One transaction. `Break`: the process is to be thought dead.
+    fn batch(
+        &mut self,
+        first: Box<dyn Work<D>>,
+        jobs: &Receiver<Box<dyn Work<D>>>,
+        batch: &mut Vec<Box<dyn Work<D>>>,
+    ) -> ControlFlow<(), Result<(), StoreError>> {
+        let begun = self.connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable).and_then(|()| self.desk.begin(&self.connection));
+        if let Err(error) = begun {
+            batch.push(first);
+            self.roll_back();
+            return ControlFlow::Continue(Err(error));
+        }
+        let started = Instant::now();
+        let mut next = Some(first);
+        while let Some(mut job) = next {
+            let lost = self.one(&mut *job);
+            batch.push(job);
+            if let Err(error) = lost {
+                self.roll_back();
+                return ControlFlow::Continue(Err(error));
+            }
+            let more = batch.len() < BATCH_LENGTH_MAX && started.elapsed() < BATCH_WORK_MAX;
+            next = if more { jobs.try_recv().ok() } else { None };
+        }
+        match self.faults.at(self.file, Point::BeforeCommit) {
+            Some(Failure::Fail) => {
+                self.roll_back();
+                return ControlFlow::Continue(Err(StoreError::Unavailable("injected".into())));
+            }
+            Some(Failure::Die) => return ControlFlow::Break(()),
+            None => {}
+        }
+        if let Err(error) = self.connection.execute_batch("COMMIT") {
+            self.roll_back();
+            return ControlFlow::Continue(Err(unavailable(error)));
+        }
+        self.desk.committed();
+        match self.faults.at(self.file, Point::AfterCommit) {
+            Some(Failure::Fail) => ControlFlow::Continue(Err(StoreError::Unavailable("injected".into()))),
+            Some(Failure::Die) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(Ok(())),
+        }
+    }
+
+    /// One job under its own savepoint: what fails alone fails alone. `Err`: the whole transaction is lost.
+    fn one(&mut self, job: &mut dyn Work<D>) -> Result<(), StoreError> {
+        let run =
+            |sql: &str| self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(unavailable);
+        run("SAVEPOINT one")?;
+        let mark = self.desk.mark();
+        if job.apply(&mut self.desk, &self.connection) {
+            return run("RELEASE one");
+        }
+        self.desk.back_to(mark);
+        if self.connection.is_autocommit() {
+            return Err(StoreError::Unavailable("the transaction was lost".into()));
+        }
+        run("ROLLBACK TO one")?;
+        run("RELEASE one")
+    }
+
+    fn roll_back(&mut self) {
+        if !self.connection.is_autocommit() {
+            // Where even this fails the next BEGIN does, and is told.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        self.desk.rolled_back();
+    }
+}

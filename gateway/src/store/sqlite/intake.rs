@@ -1,0 +1,402 @@
+//! What the sending corridor writes: one message whole, a frame alone, a repeat.
+
+use super::blob::{contributions, issues, pack};
+use super::fold::{Folded, Folding, ids, list, position, read_list};
+use super::group::Desk;
+use super::index::Index;
+use super::ledger::{Ledger, Mark, append_seal, heads};
+use super::names::Names;
+use super::unavailable;
+use crate::audit::Entry;
+use crate::audit::chain::{Heads, SealKey};
+use crate::clock::Clock;
+use crate::state::place;
+use crate::store::{Arrival, Receipt, StoreError};
+use contract::{Class, Contribution, IdKey, OutcomeKind, Rank, Translation};
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension};
+use std::collections::HashSet;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+
+/// Mentions remembered as joined already; beyond it, all are forgotten.
+const MENTIONS_MAX: usize = 200_000;
+
+/// The writer of `landbridge.db`: what it keeps in memory.
+pub(super) struct IntakeDesk {
+    pub(super) ledger: Ledger,
+    pub(super) index: Arc<Index>,
+    pub(super) id_key: IdKey,
+    pub(super) seal_key: SealKey,
+    pub(super) clock: Clock,
+    /// Reads the other file's heads, for seals.
+    pub(super) access: Connection,
+    pub(super) names: Names,
+    pub(super) mentions: Mentions,
+    /// What this process last sealed, and what it is sealing.
+    pub(super) sealed: Option<Heads>,
+    pub(super) sealing: Option<Heads>,
+    pub(super) now: Timestamp,
+}
+
+impl Desk for IntakeDesk {
+    type Mark = (Mark, usize);
+
+    fn begin(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        // One time for the batch, to the millisecond as FHIR clients know it.
+        let now = self.clock.now();
+        self.now = Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now);
+        self.mentions.begin(connection)?;
+        self.ledger.begin(connection)
+    }
+
+    fn mark(&self) -> Self::Mark {
+        (self.ledger.mark(), self.mentions.fresh.len())
+    }
+
+    fn back_to(&mut self, (mark, mentions): Self::Mark) {
+        self.ledger.back_to(mark);
+        self.mentions.fresh.truncate(mentions);
+        self.names.forget();
+        self.sealing = None;
+    }
+
+    fn committed(&mut self) {
+        self.ledger.committed();
+        self.mentions.committed();
+        if let Some(sealing) = self.sealing.take() {
+            self.sealed = Some(sealing);
+        }
+    }
+
+    fn rolled_back(&mut self) {
+        self.ledger.rolled_back();
+        self.mentions.fresh.clear();
+        self.names.forget();
+        self.sealing = None;
+    }
+}
+
+/// A frame ready for the writer: whatever does not need it is done.
+pub(super) struct Prepared {
+    arrival: Arrival,
+    frame: Vec<u8>,
+    translation: Option<(Translation, Vec<u8>)>,
+    issues: String,
+}
+
+impl Prepared {
+    pub(super) fn new(arrival: Arrival, translation: Option<Translation>) -> Result<Self, StoreError> {
+        let journaled = match arrival.outcome {
+            OutcomeKind::Stored | OutcomeKind::StoredWithIssues => translation.is_some(),
+            OutcomeKind::Malformed
+            | OutcomeKind::Unsupported
+            | OutcomeKind::Untranslatable
+            | OutcomeKind::Forbidden
+            | OutcomeKind::Held => translation.is_none(),
+            OutcomeKind::Duplicate | OutcomeKind::Unauthenticated | OutcomeKind::Transient => false,
+        };
+        if !journaled {
+            return Err(StoreError::Refused(format!("a frame is not journaled as {} here", arrival.outcome.word())));
+        }
+        let frame = pack(arrival.frame.bytes())?;
+        let translation = match translation {
+            Some(translation) => {
+                let packed = contributions(&translation.contributions)?;
+                Some((translation, packed))
+            }
+            None => None,
+        };
+        let issues = issues(&arrival.issues);
+        Ok(Self { arrival, frame, translation, issues })
+    }
+}
+
+/// What the journal knows of a frame of the same bytes.
+struct Known {
+    position: i64,
+    received: Timestamp,
+    outcome: OutcomeKind,
+    reply: Option<Vec<u8>>,
+    patients: String,
+}
+
+impl IntakeDesk {
+    /// Journal, contributions, state, versions, index and audit entry of one message; or, where it was stored before,
+    /// one more repeat of it.
+    pub(super) fn commit(&mut self, connection: &Connection, prepared: Prepared) -> Result<Receipt, StoreError> {
+        let Prepared { arrival, frame, translation, issues } = prepared;
+        let feed = self.names.feed(connection, &arrival.feed)?;
+        let known = known(connection, feed, &arrival)?;
+        if let Some(known) = &known
+            && known.outcome.is_stored()
+        {
+            return self.again(connection, known, arrival.entry);
+        }
+        let recipe = recipe(connection, feed, &arrival.recipe, translation.is_some())?;
+        let (position, received) = match &known {
+            Some(known) => (known.position, known.received),
+            None => (next_position(connection)?, arrival.received),
+        };
+        let row = JournalRow { position, feed, arrival: &arrival, issues: &issues, recipe };
+        if known.is_none() && row.control_id_known(connection)? {
+            row.finding(connection, "control-id-reused")?;
+        }
+        let (mut folded, mut packed) = (Folded::default(), None);
+        if let Some((mut translation, contributions)) = translation {
+            if place(&mut translation, position.unsigned_abs(), received) {
+                row.finding(connection, "stamp-ahead")?;
+            }
+            let mut folding = Folding {
+                connection,
+                index: &self.index,
+                names: &mut self.names,
+                id_key: &self.id_key,
+                feed: &arrival.feed,
+                position: position.unsigned_abs(),
+                now: self.now,
+            };
+            folded = folding.fold(&self.mentions.without_known(translation.contributions))?;
+            packed = Some(contributions);
+        }
+        let said = Said { contributions: packed, patients: list(&folded.patients) };
+        match known {
+            Some(_) => row.update(connection, &said)?,
+            None => row.insert(connection, &frame, &said)?,
+        }
+        let mut entry = arrival.entry.clone();
+        entry.patients = ids(connection, folded.patients)?;
+        entry.resources.clone_from(&folded.resources);
+        entry.position = Some(position.unsigned_abs());
+        self.ledger.append(connection, &entry)?;
+        Ok(Receipt { position: position.unsigned_abs(), outcome: arrival.outcome, reply: arrival.reply, resources: folded.resources })
+    }
+
+    /// A frame came again that was stored the first time.
+    pub(super) fn repeat(&mut self, connection: &Connection, position: u64, entry: Entry) -> Result<(), StoreError> {
+        let read = connection
+            .prepare_cached(&format!("{KNOWN} WHERE position = ?1"))
+            .and_then(|mut statement| statement.query_row([self::position(position)], read_known).optional());
+        let known = read?.ok_or_else(|| StoreError::Refused(format!("the journal has no position {position}")))?;
+        self.again(connection, &known, entry).map(drop)
+    }
+
+    fn again(&mut self, connection: &Connection, known: &Known, mut entry: Entry) -> Result<Receipt, StoreError> {
+        let sql = "UPDATE journal SET repeats = repeats + 1 WHERE position = ?1";
+        connection.prepare_cached(sql).and_then(|mut statement| statement.execute([known.position]))?;
+        let position = known.position.unsigned_abs();
+        entry.position = Some(position);
+        entry.reason = OutcomeKind::Duplicate.word().to_owned();
+        entry.patients = ids(connection, read_list(&known.patients))?;
+        self.ledger.append(connection, &entry)?;
+        let reply = known.reply.clone().map(Into::into);
+        Ok(Receipt { position, outcome: OutcomeKind::Duplicate, reply, resources: Vec::new() })
+    }
+
+    /// Appends a seal over what both files hold. What this transaction holds is sealed with it or not at all.
+    pub(super) fn seal(&mut self, connection: &Connection, at: Timestamp) -> Result<String, StoreError> {
+        let mut all = heads(connection)?;
+        all.extend(heads(&self.access)?);
+        let line = append_seal(connection, &self.seal_key, at, &all, self.sealing.as_ref().or(self.sealed.as_ref()))?;
+        self.sealing = Some(all);
+        Ok(line)
+    }
+
+    /// Makes a recipe a feed's active one.
+    pub(super) fn activate(&mut self, connection: &Connection, feed: &str, hash: &str) -> Result<(), StoreError> {
+        let feed = self.names.feed(connection, feed)?;
+        activate(connection, feed, hash).map(drop).map_err(unavailable)
+    }
+}
+
+/// Mentions that are joined already: neither read nor locked again, for one epoch (withdraw, erase and reproject begin
+/// another).
+pub(super) struct Mentions {
+    state: RandomState,
+    known: HashSet<u64>,
+    /// Of this batch: known once it is durable.
+    fresh: Vec<u64>,
+    epoch: i64,
+}
+
+impl Mentions {
+    pub(super) fn new() -> Self {
+        Self { state: RandomState::new(), known: HashSet::new(), fresh: Vec::new(), epoch: 0 }
+    }
+
+    fn begin(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = 'epoch'")?;
+        let epoch = statement.query_row([], |row| row.get(0))?;
+        if epoch != self.epoch {
+            self.known.clear();
+            self.epoch = epoch;
+        }
+        Ok(())
+    }
+
+    /// Leaves out what is joined already. The contributions are placed, so that equal mentions are equal.
+    fn without_known(&mut self, contributions: Vec<Contribution>) -> Vec<Contribution> {
+        let mut kept = Vec::with_capacity(contributions.len());
+        for contribution in contributions {
+            if contribution.class == Class::Mention && contribution.member_of.is_none() {
+                let mark = self.state.hash_one(Mention(&contribution));
+                if self.known.contains(&mark) {
+                    continue;
+                }
+                self.fresh.push(mark);
+            }
+            kept.push(contribution);
+        }
+        kept
+    }
+
+    fn committed(&mut self) {
+        if self.known.len() + self.fresh.len() > MENTIONS_MAX {
+            self.known.clear();
+        }
+        self.known.extend(self.fresh.drain(..));
+    }
+}
+
+struct Mention<'a>(&'a Contribution);
+
+impl Hash for Mention<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key.hash(state);
+        for statement in &self.0.statements {
+            let rank: &Rank = &statement.rank;
+            (&statement.slot, rank, &statement.value, &statement.place, &statement.row).hash(state);
+        }
+    }
+}
+
+const KNOWN: &str = "SELECT position, received, outcome, reply, patients FROM journal";
+
+fn known(connection: &Connection, feed: i64, arrival: &Arrival) -> rusqlite::Result<Option<Known>> {
+    let mut statement = connection.prepare_cached(&format!("{KNOWN} WHERE feed = ?1 AND digest = ?2"))?;
+    statement.query_row((feed, arrival.digest.0), read_known).optional()
+}
+
+fn read_known(row: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
+    Ok(Known {
+        position: row.get(0)?,
+        received: Timestamp::from_microsecond(row.get(1)?).unwrap_or_default(),
+        outcome: super::journal::outcome(row.get_ref(2)?.as_str()?),
+        reply: row.get(3)?,
+        patients: row.get(4)?,
+    })
+}
+
+fn next_position(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.prepare_cached("SELECT coalesce(max(position), 0) + 1 FROM journal")?.query_row([], |row| row.get(0))
+}
+
+/// The recipe's row. One that was active before and is not now comes from a process that was left behind: refused, so
+/// that all cut over at one point. `folds`: frames alone are kept under any recipe.
+fn recipe(connection: &Connection, feed: i64, hash: &str, folds: bool) -> Result<i64, StoreError> {
+    let sql = "SELECT r.id, r.activated, f.recipe IS r.id FROM recipe r JOIN feed f ON f.id = r.feed WHERE r.feed = ?1 AND r.hash = ?2";
+    let known = connection.prepare_cached(sql).and_then(|mut statement| {
+        statement.query_row((feed, hash), |row| Ok((row.get(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?))).optional()
+    });
+    match known? {
+        Some((row, _, active)) if active || !folds => Ok(row),
+        Some((_, true, _)) => Err(StoreError::Unavailable("a later recipe of the feed is active: this process was left behind".into())),
+        _ if folds => activate(connection, feed, hash).map_err(unavailable),
+        _ => recipe_row(connection, feed, hash).map_err(unavailable),
+    }
+}
+
+fn activate(connection: &Connection, feed: i64, hash: &str) -> rusqlite::Result<i64> {
+    let row = recipe_row(connection, feed, hash)?;
+    connection.execute("UPDATE recipe SET activated = 1 WHERE id = ?1", [row])?;
+    connection.execute("UPDATE feed SET recipe = ?2 WHERE id = ?1", (feed, row))?;
+    Ok(row)
+}
+
+fn recipe_row(connection: &Connection, feed: i64, hash: &str) -> rusqlite::Result<i64> {
+    connection.execute("INSERT OR IGNORE INTO recipe (feed, hash) VALUES (?1, ?2)", (feed, hash))?;
+    connection.query_row("SELECT id FROM recipe WHERE feed = ?1 AND hash = ?2", (feed, hash), |row| row.get(0))
+}
+
+/// What a frame said, where resources were made of it.
+struct Said {
+    contributions: Option<Vec<u8>>,
+    /// Key rows of the patients named.
+    patients: String,
+}
+
+/// A frame's row in the journal.
+struct JournalRow<'a> {
+    position: i64,
+    feed: i64,
+    arrival: &'a Arrival,
+    issues: &'a str,
+    recipe: i64,
+}
+
+impl JournalRow<'_> {
+    fn insert(&self, connection: &Connection, frame: &[u8], said: &Said) -> rusqlite::Result<()> {
+        let arrival = self.arrival;
+        let sql = "INSERT INTO journal (position, feed, digest, received, message_type, control_id, outcome, issue_count, issues,
+                       recipe, folded, patients, reply)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+        connection.prepare_cached(sql)?.execute((
+            self.position,
+            self.feed,
+            arrival.digest.0,
+            arrival.received.as_microsecond(),
+            &arrival.message_type,
+            &arrival.control_id,
+            arrival.outcome.word(),
+            arrival.issues.len() as i64,
+            self.issues,
+            self.recipe,
+            said.contributions.is_some(),
+            &said.patients,
+            arrival.reply.as_deref(),
+        ))?;
+        let sql = "INSERT INTO message (position, frame, contributions) VALUES (?1, ?2, ?3)";
+        connection.prepare_cached(sql)?.execute((self.position, frame, said.contributions.as_deref()))?;
+        Ok(())
+    }
+
+    /// Admitted again at its first position, with what became of it this time.
+    fn update(&self, connection: &Connection, said: &Said) -> rusqlite::Result<()> {
+        let arrival = self.arrival;
+        let sql = "UPDATE journal SET message_type = ?2, control_id = ?3, outcome = ?4, issue_count = ?5, issues = ?6, recipe = ?7,
+                       folded = ?8, patients = ?9, reply = ?10
+                   WHERE position = ?1";
+        connection.prepare_cached(sql)?.execute((
+            self.position,
+            &arrival.message_type,
+            &arrival.control_id,
+            arrival.outcome.word(),
+            arrival.issues.len() as i64,
+            self.issues,
+            self.recipe,
+            said.contributions.is_some(),
+            &said.patients,
+            arrival.reply.as_deref(),
+        ))?;
+        let sql = "UPDATE message SET contributions = ?2 WHERE position = ?1";
+        connection.prepare_cached(sql)?.execute((self.position, said.contributions.as_deref()))?;
+        Ok(())
+    }
+
+    /// Whether another frame of the feed has this one's control id.
+    fn control_id_known(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        if self.arrival.control_id.is_empty() {
+            return Ok(false);
+        }
+        let sql = "SELECT EXISTS (SELECT 1 FROM journal WHERE feed = ?1 AND control_id = ?2 AND position <> ?3)";
+        connection.prepare_cached(sql)?.query_row((self.feed, &self.arrival.control_id, self.position), |row| row.get(0))
+    }
+
+    /// Something for a person to look at: counted per kind and feed.
+    fn finding(&self, connection: &Connection, kind: &str) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO finding (kind, feed, first, last, count, position) VALUES (?1, ?2, ?3, ?3, 1, ?4)
+                   ON CONFLICT (kind, feed) DO UPDATE SET last = ?3, count = count + 1, position = ?4";
+        connection.prepare_cached(sql)?.execute((kind, self.feed, self.arrival.received.as_microsecond(), self.position))?;
+        Ok(())
+    }
+}

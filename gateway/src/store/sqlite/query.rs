@@ -1,0 +1,348 @@
+//! Searches as SQL. One filter drives: its index finds the candidates; each other filter is tested on a candidate's own
+//! rows. The Grant's predicate stands in every sub-query.
+
+use super::index::{Index, SYSTEM_IMPLIED, SYSTEM_NONE};
+use super::names::{find_key, find_kind, find_system, id_of, key_name};
+use super::read::{current, more, patient_row};
+use super::sql::Sql;
+use super::unavailable;
+use crate::access::{Grant, Permission, Predicate};
+use crate::search::parse::ParameterType;
+use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query};
+use crate::store::StoreError;
+use jiff::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Alternatives that a driving filter may have; SQLite bounds the length of a compound select.
+const DRIVING_ALTERNATIVES_MAX: usize = 100;
+
+pub(super) fn search(connection: &Connection, index: &Index, grant: &Grant, query: &Query, now: Timestamp) -> Result<Page, StoreError> {
+    let mut page = Page::default();
+    let Some(matches) = Search::new(connection, index, grant, query, now)? else { return Ok(page) };
+    let mut count = Sql::new("SELECT count(*) FROM (");
+    count.add(matches.clone()).push(")");
+    let total: i64 = connection
+        .prepare_cached(&count.text)
+        .and_then(|mut statement| statement.query_row(params_from_iter(count.values), |row| row.get(0)))?;
+    page.total = total.unsigned_abs();
+    if query.count == 0 || total == 0 {
+        return Ok(page);
+    }
+    let mut select = Sql::new("SELECT m.id, k.name FROM (");
+    let after = query.cursor.as_ref().map_or(0, |cursor| cursor.after);
+    select
+        .add(matches)
+        .add(Sql::with(") m JOIN key k ON k.id = m.id WHERE m.id > ? ORDER BY m.id LIMIT ?", [after.into(), more(query.count).into()]));
+    let found = connection.prepare_cached(&select.text).and_then(|mut statement| {
+        let rows =
+            statement.query_map(params_from_iter(select.values), |row| Ok((row.get::<_, i64>(0)?, id_of(row.get_ref(1)?.as_blob()?))))?;
+        rows.collect::<Result<Vec<_>, _>>()
+    });
+    let mut found = found?;
+    if found.len() > query.count {
+        found.truncate(query.count);
+        page.next = found.last().map(|(last, _)| Cursor { after: *last });
+    }
+    for (row, id) in found {
+        page.matches.extend(current(connection, query.kind.clone(), id, row)?);
+    }
+    Ok(page)
+}
+
+/// What one search is made with.
+struct Search<'a> {
+    connection: &'a Connection,
+    index: &'a Index,
+    query: &'a Query,
+    kind: i64,
+    /// The one patient whose compartment bounds it.
+    bound: Option<i64>,
+    now: Timestamp,
+}
+
+impl<'a> Search<'a> {
+    /// A select of `id`, of every resource that matches; `None`: nothing does.
+    fn new(
+        connection: &'a Connection,
+        index: &'a Index,
+        grant: &Grant,
+        query: &'a Query,
+        now: Timestamp,
+    ) -> Result<Option<Sql>, StoreError> {
+        let predicate = grant.predicate(&query.kind, Permission::Search);
+        let Some(kind) = find_kind(connection, &query.kind)? else { return Ok(None) };
+        let bound = match predicate {
+            Predicate::Nothing => return Ok(None),
+            Predicate::All => None,
+            Predicate::Patient(patient) => match patient_row(connection, &patient)? {
+                Some(patient) => Some(patient),
+                None => return Ok(None),
+            },
+        };
+        Self { connection, index, query, kind, bound, now }.matches().map(Some)
+    }
+
+    fn matches(&self) -> Result<Sql, StoreError> {
+        let mut tests = self.query.filters.iter().map(|filter| self.test(filter)).collect::<Result<Vec<_>, _>>()?;
+        // The compartment is the better driver where no filter is narrower.
+        let driver = (0..tests.len()).min_by_key(|at| tests[*at].width).filter(|at| tests[*at].width < self.width());
+        let mut select = Sql::new("SELECT r.id AS id FROM (");
+        match driver {
+            Some(at) => select.add(self.drive(tests.swap_remove(at))).push(") d CROSS JOIN resource r ON r.id = d.id"),
+            None => select.add(self.all()).push(") d CROSS JOIN resource r ON r.id = d.id"),
+        };
+        select.add(Sql::with(" WHERE r.kind = ? AND r.deleted = 0", [self.kind.into()]));
+        select.push(" AND ").add(self.granted("r.id"));
+        for test in tests {
+            select.push(" AND ").add(self.check(test));
+        }
+        Ok(select)
+    }
+
+    /// The Grant's predicate on a resource's row.
+    fn granted(&self, column: &str) -> Sql {
+        match self.bound {
+            None => Sql::new("1"),
+            Some(patient) => {
+                let text = format!("EXISTS (SELECT 1 FROM compartment c WHERE c.patient = ? AND c.kind = ? AND c.resource = {column})");
+                Sql::with(&text, [patient.into(), self.kind.into()])
+            }
+        }
+    }
+
+    /// Every resource of the type that the Grant reaches.
+    fn all(&self) -> Sql {
+        match self.bound {
+            None => Sql::with(
+                "SELECT a.id AS id FROM resource a INDEXED BY resource_kind WHERE a.kind = ? AND a.deleted = 0",
+                [self.kind.into()],
+            ),
+            Some(patient) => Sql::with(
+                "SELECT a.resource AS id FROM compartment a WHERE a.patient = ? AND a.kind = ?",
+                [patient.into(), self.kind.into()],
+            ),
+        }
+    }
+
+    /// How many that may be, by rank.
+    fn width(&self) -> u8 {
+        if self.bound.is_some() { 3 } else { u8::MAX }
+    }
+
+    fn drive(&self, test: Test) -> Sql {
+        let Some((table, parameter)) = test.on else {
+            let mut select = Sql::new("SELECT t.id AS id FROM resource t WHERE ");
+            select.add(Sql::any(test.any)).push(" AND ").add(self.granted("t.id"));
+            return select;
+        };
+        let (many, mut select) = (test.any.len() > DRIVING_ALTERNATIVES_MAX, Sql::default());
+        let alternatives = if many { vec![Sql::any(test.any)] } else { test.any };
+        for (at, condition) in alternatives.into_iter().enumerate() {
+            // UNION, also with itself, gives each resource once.
+            let text = format!("SELECT t.resource AS id FROM {table} t INDEXED BY {table}_value WHERE t.parameter = ? AND ");
+            let mut one = Sql::with(&text, [parameter.into()]);
+            one.add(condition).push(" AND ").add(self.granted("t.resource"));
+            select.push(if at > 0 { " UNION " } else { "" }).add(one);
+        }
+        if select.text.is_empty() {
+            return Sql::new("SELECT NULL AS id WHERE 0");
+        }
+        let mut distinct = Sql::new("SELECT DISTINCT id FROM (");
+        distinct.add(select).push(")");
+        distinct
+    }
+
+    fn check(&self, test: Test) -> Sql {
+        let Some((table, parameter)) = test.on else {
+            let mut condition = Sql::any(test.any);
+            condition.text = condition.text.replace("t.id", "r.id");
+            return condition;
+        };
+        // The plus keeps the other index away: a resource has few rows, a parameter many.
+        let mut exists =
+            Sql::with(&format!("EXISTS (SELECT 1 FROM {table} t WHERE t.resource = r.id AND +t.parameter = ? AND "), [parameter.into()]);
+        exists.add(Sql::any(test.any)).push(" AND ").add(self.granted("t.resource")).push(")");
+        exists
+    }
+
+    fn test(&self, filter: &Filter) -> Result<Test, StoreError> {
+        if filter.parameter == "_id" {
+            let mut rows = Vec::new();
+            for operand in &filter.any {
+                let Operand::Id(id) = operand else { return Err(unfit(filter)) };
+                rows.extend(find_key(self.connection, self.kind, &key_name(id))?.map(Value::from));
+            }
+            return Ok(Test { on: None, any: vec![Sql::within("t.id", rows)], width: 0 });
+        }
+        let found = self.index.plan.parameter(&self.query.kind, &filter.parameter);
+        let (number, parameter) = found.ok_or_else(|| unfit(filter))?;
+        let number = self.index.number(number);
+        let test = |table, any, width| Test { on: Some((table, number)), any, width };
+        match parameter.kind {
+            ParameterType::Token => {
+                let narrow = filter.any.iter().all(|operand| matches!(operand, Operand::Token { system: Some(_), code: Some(_) }));
+                let width = if filter.parameter == "identifier" { 1 } else { 5 } + u8::from(!narrow);
+                Ok(test("token", self.tokens(filter)?, width))
+            }
+            ParameterType::String => Ok(test("string", self.strings(filter)?, 4)),
+            ParameterType::Date => Ok(test("date", self.dates(filter)?, 7)),
+            ParameterType::Reference => Ok(test("reference", vec![self.references(filter)?], 2)),
+        }
+    }
+
+    fn tokens(&self, filter: &Filter) -> Result<Vec<Sql>, StoreError> {
+        // Codes together, by the systems that they may be of.
+        let mut codes: BTreeMap<Option<Vec<i64>>, Vec<Value>> = BTreeMap::new();
+        let mut whole = BTreeSet::new();
+        for operand in &filter.any {
+            let Operand::Token { system, code } = operand else { return Err(unfit(filter)) };
+            let systems = match system.as_deref() {
+                None => None,
+                Some("") => Some(vec![SYSTEM_NONE, SYSTEM_IMPLIED]),
+                Some(uri) => {
+                    let mut systems: Vec<i64> = find_system(self.connection, uri)?.into_iter().collect();
+                    // A code without a system has that of its element's required binding: one of FHIR's own.
+                    if uri.starts_with("http://hl7.org/fhir/") {
+                        systems.push(SYSTEM_IMPLIED);
+                    }
+                    Some(systems)
+                }
+            };
+            match (code, systems) {
+                (Some(code), systems) => codes.entry(systems).or_default().push(code.clone().into()),
+                (None, systems) => whole.extend(systems.into_iter().flatten().filter(|system| *system != SYSTEM_IMPLIED)),
+            }
+        }
+        let mut any = Vec::new();
+        for (systems, codes) in codes {
+            let mut condition = Sql::within("t.code", codes);
+            if let Some(systems) = systems {
+                condition.push(" AND ").add(Sql::within("t.system", systems.into_iter().map(Value::from).collect()));
+            }
+            any.push(condition);
+        }
+        if !whole.is_empty() {
+            any.push(Sql::within("t.system", whole.into_iter().map(Value::from).collect()));
+        }
+        Ok(any)
+    }
+
+    fn strings(&self, filter: &Filter) -> Result<Vec<Sql>, StoreError> {
+        let one = |operand: &Operand| match operand {
+            // No character sorts behind the last.
+            Operand::Text(prefix) => {
+                let end = format!("{prefix}{}", char::MAX);
+                Ok(Sql::with("(t.value >= ? AND t.value < ?)", [prefix.clone().into(), end.into()]))
+            }
+            _ => Err(unfit(filter)),
+        };
+        filter.any.iter().map(one).collect()
+    }
+
+    fn dates(&self, filter: &Filter) -> Result<Vec<Sql>, StoreError> {
+        let one = |operand: &Operand| match operand {
+            Operand::Date { prefix, low, high } => Ok(date("t.low", "t.high", *prefix, *low, *high, self.now)),
+            _ => Err(unfit(filter)),
+        };
+        filter.any.iter().map(one).collect()
+    }
+
+    /// A Patient stands for its whole merge component, unless the Grant is one patient's: that does not cross edges.
+    fn references(&self, filter: &Filter) -> Result<Sql, StoreError> {
+        let mut targets = BTreeSet::new();
+        for operand in &filter.any {
+            let Operand::Reference { kind, id } = operand else { return Err(unfit(filter)) };
+            for key in self.keys(kind.as_deref(), id)? {
+                targets.insert(key);
+                if self.bound.is_none() {
+                    targets.extend(component(self.connection, key)?);
+                }
+            }
+        }
+        Ok(Sql::within("t.target", targets.into_iter().map(Value::from).collect()))
+    }
+
+    /// Key rows of a reference: of any type, where none is stated.
+    fn keys(&self, kind: Option<&str>, id: &str) -> Result<Vec<i64>, StoreError> {
+        let kind = match kind {
+            Some(kind) => match find_kind(self.connection, kind)? {
+                Some(kind) => Some(kind),
+                None => return Ok(Vec::new()),
+            },
+            None => None,
+        };
+        let read = || {
+            let mut statement = self.connection.prepare_cached("SELECT id FROM key WHERE name = ?1 AND (?2 IS NULL OR kind = ?2)")?;
+            let rows = statement.query_map((key_name(id), kind), |row| row.get(0))?;
+            rows.collect::<Result<Vec<_>, _>>()
+        };
+        read().map_err(unavailable)
+    }
+}
+
+/// One filter, compiled.
+struct Test {
+    /// Index table and parameter; `None`: on the resource itself.
+    on: Option<(&'static str, i64)>,
+    /// Alternatives, on `t`.
+    any: Vec<Sql>,
+    /// How many resources it may find, by rank.
+    width: u8,
+}
+
+/// All Patients that merges tie to this one; itself included.
+fn component(connection: &Connection, patient: i64) -> rusqlite::Result<Vec<i64>> {
+    let sql = "WITH RECURSIVE member (id) AS (
+                   VALUES (?1)
+                   UNION SELECT e.survivor FROM member m JOIN edge e ON e.loser = m.id
+                   UNION SELECT e.loser FROM member m JOIN edge e ON e.survivor = m.id
+               ) SELECT id FROM member";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([patient], |row| row.get(0))?;
+    rows.collect::<Result<Vec<_>, _>>()
+}
+
+/// Both are intervals: `[low, high)` asked, the columns stored (R4 search.html §3.1.1.4.9). A missing end is infinity, and
+/// nothing contains infinity.
+pub(super) fn date(from: &str, to: &str, prefix: Prefix, low: i64, high: i64, now: Timestamp) -> Sql {
+    let contained = || {
+        let text = format!("({from} >= ? AND {to} <= ? AND {from} > {} AND {to} < {})", i64::MIN, i64::MAX);
+        Sql::with(&text.replace(&i64::MIN.to_string(), "-9223372036854775807 - 1"), [low.into(), high.into()])
+    };
+    let compare = |text: String, value: i64| Sql::with(&text, [value.into()]);
+    match prefix {
+        Prefix::Eq => contained(),
+        Prefix::Ne => {
+            let mut not = Sql::new("NOT ");
+            not.add(contained());
+            not
+        }
+        Prefix::Gt => compare(format!("{to} > ?"), high),
+        Prefix::Lt => compare(format!("{from} < ?"), low),
+        Prefix::Ge => Sql::any(vec![compare(format!("{to} > ?"), high), contained()]),
+        Prefix::Le => Sql::any(vec![compare(format!("{from} < ?"), low), contained()]),
+        Prefix::Sa => compare(format!("{from} >= ?"), high),
+        Prefix::Eb => compare(format!("{to} <= ?"), low),
+        Prefix::Ap => {
+            // A tenth of the time between now and the date, on both sides.
+            let tenth = |at: i64| now.as_microsecond().abs_diff(at).try_into().unwrap_or(i64::MAX) / 10;
+            let (low, high) = (low.saturating_sub(tenth(low)), high.saturating_add(tenth(high)));
+            Sql::with(&format!("({from} < ? AND {to} > ?)"), [high.into(), low.into()])
+        }
+    }
+}
+
+fn unfit(filter: &Filter) -> StoreError {
+    StoreError::Refused(format!("the parameter {} is not indexed, or not for such a value", filter.parameter))
+}
+
+/// SQLite's plan for a search and its count.
+#[cfg(test)]
+pub(super) fn explain(connection: &Connection, index: &Index, grant: &Grant, query: &Query) -> Result<Vec<String>, StoreError> {
+    let Some(matches) = Search::new(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", matches.text))?;
+    let rows = statement.query_map(params_from_iter(matches.values), |row| row.get::<_, String>(3))?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

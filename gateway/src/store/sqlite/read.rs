@@ -1,0 +1,141 @@
+//! read, vread and history, each under the Grant's predicate.
+
+use super::fold::{ids, read_list};
+use super::index::compartments;
+use super::names::{find_key, find_kind, key_name};
+use crate::access::{Grant, Permission, Predicate};
+use crate::search::{Cursor, Page, Version};
+use crate::store::StoreError;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+/// A resource that the Grant reaches, by its current compartment.
+struct Reached {
+    kind: String,
+    id: String,
+    row: i64,
+    /// The only patient whose compartment may be told of.
+    bound: Option<i64>,
+}
+
+pub(super) fn read(connection: &Connection, grant: &Grant, kind: &str, id: &str) -> Result<Option<Version>, StoreError> {
+    let Some(reached) = reach(connection, grant, kind, id)? else { return Ok(None) };
+    current(connection, reached.kind, reached.id, reached.row)
+}
+
+pub(super) fn vread(connection: &Connection, grant: &Grant, kind: &str, id: &str, version: u64) -> Result<Option<Version>, StoreError> {
+    let Some(reached) = reach(connection, grant, kind, id)? else { return Ok(None) };
+    let Ok(version) = i64::try_from(version) else { return Ok(None) };
+    let sql = format!("{VERSION} WHERE v.resource = ?1 AND v.version = ?2 AND {BOUND}");
+    let found = connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_row((reached.row, version, reached.bound()), stored).optional());
+    found?.map(|stored| stored.version(connection, &reached.kind, &reached.id)).transpose()
+}
+
+pub(super) fn history(
+    connection: &Connection,
+    grant: &Grant,
+    kind: &str,
+    id: &str,
+    count: usize,
+    cursor: Option<&Cursor>,
+) -> Result<Option<Page>, StoreError> {
+    let Some(reached) = reach(connection, grant, kind, id)? else { return Ok(None) };
+    let sql = format!("SELECT count(*) FROM version v WHERE v.resource = ?1 AND {}", BOUND.replace("?3", "?2"));
+    let total = connection
+        .prepare_cached(&sql)
+        .and_then(|mut statement| statement.query_row((reached.row, reached.bound()), |row| row.get::<_, i64>(0)))?;
+    let mut page = Page { matches: Vec::new(), total: total.unsigned_abs(), next: None };
+    if count == 0 {
+        return Ok(Some(page));
+    }
+    let sql = format!("{VERSION} WHERE v.resource = ?1 AND v.version < ?2 AND {BOUND} ORDER BY v.version DESC LIMIT ?4");
+    let before = cursor.map_or(i64::MAX, |cursor| cursor.after);
+    let found = connection.prepare_cached(&sql).and_then(|mut statement| {
+        let rows = statement.query_map((reached.row, before, reached.bound(), more(count)), stored)?;
+        rows.collect::<Result<Vec<_>, _>>()
+    });
+    let mut found = found?;
+    if found.len() > count {
+        found.truncate(count);
+        page.next = found.last().map(|last| Cursor { after: last.version });
+    }
+    for stored in found {
+        page.matches.push(stored.version(connection, &reached.kind, &reached.id)?);
+    }
+    Ok(Some(page))
+}
+
+/// The current version of a resource, without a look at any Grant.
+pub(super) fn current(connection: &Connection, kind: String, id: String, row: i64) -> Result<Option<Version>, StoreError> {
+    let sql = format!("{VERSION} JOIN resource r ON r.current = v.id WHERE r.id = ?1");
+    let found = connection.prepare_cached(&sql).and_then(|mut statement| statement.query_row([row], stored).optional());
+    let Some(stored) = found? else { return Ok(None) };
+    let mut version = stored.version(connection, &kind, &id)?;
+    version.patients = ids(connection, compartments(connection, row)?)?;
+    Ok(Some(version))
+}
+
+/// One more than a page holds, to see whether there is another.
+pub(super) fn more(count: usize) -> i64 {
+    i64::try_from(count).map_or(i64::MAX, |count| count.saturating_add(1))
+}
+
+fn reach(connection: &Connection, grant: &Grant, kind: &str, id: &str) -> Result<Option<Reached>, StoreError> {
+    let predicate = grant.predicate(kind, Permission::Read);
+    let Some(kind_row) = find_kind(connection, kind)? else { return Ok(None) };
+    let Some(row) = find_key(connection, kind_row, &key_name(id))? else { return Ok(None) };
+    let bound = match predicate {
+        Predicate::Nothing => return Ok(None),
+        Predicate::All => None,
+        Predicate::Patient(patient) => match patient_row(connection, &patient)? {
+            Some(patient) if compartments(connection, row)?.contains(&patient) => Some(patient),
+            _ => return Ok(None),
+        },
+    };
+    Ok(Some(Reached { kind: kind.to_owned(), id: id.to_owned(), row, bound }))
+}
+
+/// The key row of a Patient's id.
+pub(super) fn patient_row(connection: &Connection, id: &str) -> Result<Option<i64>, StoreError> {
+    match find_kind(connection, "Patient")? {
+        Some(kind) => find_key(connection, kind, &key_name(id)),
+        None => Ok(None),
+    }
+}
+
+impl Reached {
+    /// What [`BOUND`] looks for.
+    fn bound(&self) -> Option<String> {
+        self.bound.map(|patient| format!(",{patient},"))
+    }
+}
+
+const VERSION: &str = "SELECT v.version, v.at, v.patients, v.body FROM version v";
+/// A version is authorized by its own compartment, besides the current one.
+const BOUND: &str = "(?3 IS NULL OR instr(v.patients, ?3) > 0)";
+
+struct StoredVersion {
+    version: i64,
+    at: i64,
+    patients: String,
+    body: Option<Vec<u8>>,
+}
+
+fn stored(row: &Row<'_>) -> rusqlite::Result<StoredVersion> {
+    Ok(StoredVersion { version: row.get(0)?, at: row.get(1)?, patients: row.get(2)?, body: row.get(3)? })
+}
+
+impl StoredVersion {
+    fn version(self, connection: &Connection, kind: &str, id: &str) -> Result<Version, StoreError> {
+        Ok(Version {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            version: self.version.unsigned_abs(),
+            last_updated: Timestamp::from_microsecond(self.at).unwrap_or_default(),
+            body: self.body,
+            patients: ids(connection, read_list(&self.patients))?,
+        })
+    }
+}

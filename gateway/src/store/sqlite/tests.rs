@@ -1,0 +1,279 @@
+//! The shared tests against SQLite, and what is SQLite's own.
+
+use super::*;
+use crate::audit::Action;
+use crate::audit::chain::{Report, verify};
+use crate::search::{Operand, Prefix};
+use crate::store::tests::{
+    Engine, Message, arrival, at, clock, date, entry, everything, for_engine, id, patient, plain, query, send, token, wait,
+};
+use contract::OutcomeKind;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tempfile::TempDir;
+
+const SEED: [u8; 32] = [5; 32];
+
+struct Folder {
+    directory: TempDir,
+    incarnation: AtomicU64,
+}
+
+impl Folder {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), incarnation: AtomicU64::new(0) }
+    }
+
+    fn options(&self) -> Options {
+        let mut options = Options::new(self.directory.path(), IdKey::demonstration(), SealKey::from_seed(&SEED));
+        options.clock = clock();
+        options.incarnation = self.incarnation.fetch_add(1, Ordering::SeqCst);
+        options
+    }
+
+    fn store(&self) -> SqliteStore {
+        SqliteStore::open(self.options()).unwrap()
+    }
+
+    fn verify(&self, seals: Option<&Path>) -> Report {
+        verify(self.directory.path(), seals, &SealKey::from_seed(&SEED).public()).unwrap()
+    }
+}
+
+impl Engine for Folder {
+    fn open(&self, clock: Clock, faults: Arc<dyn Faults>) -> Arc<dyn Store> {
+        Arc::new(SqliteStore::open(Options { clock, faults, ..self.options() }).unwrap())
+    }
+}
+
+for_engine!(Folder::new());
+
+#[test]
+fn findings_are_counted() {
+    let folder = Folder::new();
+    let store = folder.store();
+    for (bytes, second) in [("one", 1), ("two", 4_000_000_000)] {
+        let arrival = Arrival { control_id: "7".into(), ..arrival(bytes, OutcomeKind::Stored) };
+        let said = Message::at(second).says(&patient("1"), "{\"gender\":\"male\"}");
+        wait(store.commit(&Warrant::for_tests("pas"), arrival, said.translation())).unwrap();
+    }
+    let told = [("control-id-reused".to_owned(), "pas".to_owned(), 1), ("stamp-ahead".into(), "pas".into(), 1)];
+    assert_eq!(store.findings().unwrap(), told);
+    let stored = store.contributions(2).unwrap().unwrap();
+    assert_eq!((stored[0].statements[0].rank.sent, stored[0].statements[0].rank.position), (4_000_000_000_000_000, 0));
+}
+
+#[test]
+fn a_newer_schema_is_refused_in_words() {
+    let folder = Folder::new();
+    drop(folder.store());
+    let connection = Connection::open(folder.directory.path().join("access.db")).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    let refused = SqliteStore::open(folder.options()).map(drop).unwrap_err();
+    assert!(matches!(&refused, StoreError::Refused(reason) if reason.contains("access.db has schema 99")), "{refused}");
+}
+
+#[test]
+fn another_zone_makes_the_index_again() {
+    let folder = Folder::new();
+    let store = plain(&folder);
+    send(&*store, "one", Message::at(1).says(&patient("1"), r#"{"birthDate":"1970-07-01"}"#)).unwrap();
+    let asked = query("Patient", vec![("birthdate", vec![date(Prefix::Eq, "1970-07-01")])]);
+    assert_eq!(store.search(&everything(), &asked).unwrap().total, 1);
+    drop(store);
+    let zone = TimeZone::get("Europe/London").unwrap();
+    let store = SqliteStore::open(Options { timezone: zone, ..folder.options() }).unwrap();
+    assert_eq!(store.search(&everything(), &asked).unwrap().total, 0, "the day began an hour earlier there");
+    drop(store);
+    assert_eq!(folder.store().search(&everything(), &asked).unwrap().total, 1);
+}
+
+/// Every search is driven by an index, and tests candidates by their own rows.
+#[test]
+fn no_search_scans_a_table() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let dyn_store: &dyn Store = &store;
+    send(dyn_store, "one", Message::at(1).says(&patient("1"), r#"{"identifier":[{"system":"urn:mrn","value":"1"}]}"#)).unwrap();
+    let text = || vec![Operand::Text("a".into())];
+    let filters = [
+        vec![],
+        vec![("_id", vec![Operand::Id(id(&patient("1")))]), ("family", text())],
+        vec![("family", text()), ("identifier", vec![token(None, Some("1"))]), ("birthdate", vec![date(Prefix::Ge, "1970")])],
+        vec![("birthdate", vec![date(Prefix::Eq, "1970"), date(Prefix::Eq, "1980")])],
+        vec![("identifier", vec![token(Some("urn:mrn"), Some("1"))]), ("birthdate", vec![date(Prefix::Ap, "1970")])],
+    ];
+    for grant in [everything(), crate::store::tests::bound(&patient("1"))] {
+        for filters in &filters {
+            let asked = query("Patient", filters.clone());
+            let plans = store.landbridge.read(|connection| query::explain(connection, &store.index, &grant, &asked)).unwrap();
+            for step in plans {
+                let own = ["SCAN m", "SCAN d", "SCAN (subquery", "SCAN a USING COVERING INDEX resource_kind"];
+                let scans = step.starts_with("SCAN") && !own.iter().any(|own| step.starts_with(own));
+                assert!(!scans && !step.contains("AUTOMATIC"), "{step} in {asked:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_processes_share_the_files() {
+    let folder = Folder::new();
+    let (one, two) = (folder.store(), folder.store());
+    for round in 0..3 {
+        for (name, store) in [("one", &one), ("two", &two)] {
+            let message = Message::at(round).says(&patient("1"), &format!(r#"{{"gender":"{name}{round}"}}"#));
+            send(store, &format!("{name}{round}"), message).unwrap();
+            wait(store.record(entry(Action::JournalShow))).unwrap();
+            wait(store.seal(at("2026-03-01T12:00:00Z"))).unwrap();
+        }
+    }
+    let report = folder.verify(None);
+    assert!(report.is_intact(), "{:?}", report.faults);
+    assert_eq!((report.entries, report.writers, report.seals, report.unsealed), (12, 4, 6, 0));
+    assert_eq!(one.history(&everything(), "Patient", &id(&patient("1")), 10, None).unwrap().unwrap().total, 6);
+}
+
+/// A store with entries of two incarnations in both files, sealed in between; with the seals that left it.
+fn audited() -> (Folder, std::path::PathBuf) {
+    let folder = Folder::new();
+    let outside = folder.directory.path().join("seals.ndjson");
+    let mut lines = String::new();
+    for round in 0..2 {
+        let store = folder.store();
+        for number in 0..3 {
+            send(&store, &format!("{round}-{number}"), Message::at(number).says(&patient("1"), "{}")).unwrap();
+            wait(store.record(entry(Action::Read))).unwrap();
+        }
+        lines += &wait(store.seal(at("2026-03-01T12:00:10Z"))).unwrap();
+        lines.push('\n');
+        if round == 1 {
+            wait(store.record(entry(Action::Read))).unwrap();
+        }
+    }
+    std::fs::write(&outside, lines).unwrap();
+    (folder, outside)
+}
+
+fn change(folder: &Folder, file: &str, sql: &str) {
+    let connection = Connection::open(folder.directory.path().join(file)).unwrap();
+    connection.execute_batch(sql).unwrap();
+}
+
+#[test]
+fn an_intact_audit_is_told_so() {
+    let (folder, outside) = audited();
+    let report = folder.verify(Some(&outside));
+    assert!(report.is_intact(), "{:?}", report.faults);
+    assert_eq!((report.entries, report.writers, report.seals, report.seals_outside, report.unsealed), (13, 4, 2, 2, 1));
+    assert_eq!(report.last_seal, Some(at("2026-03-01T12:00:10Z")));
+    let other = verify(folder.directory.path(), None, &SealKey::from_seed(&[6; 32]).public()).unwrap();
+    assert_eq!(other.faults_count, 2, "seals of another key");
+    assert!(verify(Path::new("/nonexistent"), None, &SealKey::from_seed(&SEED).public()).is_err());
+}
+
+#[test]
+fn every_change_of_the_audit_is_found() {
+    let flip = |column: &str| {
+        format!(
+            "UPDATE audit SET {column} = CAST(substr({column}, 1, 9) || char(unicode(substr({column}, 10, 1)) + 1) || substr({column}, 11) AS BLOB) WHERE id = (SELECT max(id) FROM audit)"
+        )
+    };
+    for sql in [
+        flip("CAST(payload AS TEXT)").replace("SET CAST(payload AS TEXT)", "SET payload"),
+        "UPDATE audit SET hash = zeroblob(32) WHERE seq = 2".into(),
+        "UPDATE audit SET prev = zeroblob(32) WHERE seq = 2".into(),
+        "UPDATE audit SET seq = 9 WHERE seq = 2".into(),
+        "UPDATE audit SET seq = 9 WHERE seq = (SELECT max(seq) FROM audit)".into(),
+        "UPDATE audit SET id = id + 1 WHERE seq = 2".into(),
+        "UPDATE audit SET at = at + 1 WHERE seq = 1".into(),
+        "UPDATE audit SET outcome = 4 WHERE seq = 1".into(),
+        "UPDATE audit SET patients = patients + 1 WHERE seq = 1".into(),
+        "UPDATE audit SET writer = 9 WHERE seq = 1 AND writer = 1".into(),
+        "UPDATE audit_writer SET name = name || 'x' WHERE id = 1".into(),
+        "DELETE FROM audit WHERE seq = 1".into(),
+        "DELETE FROM audit WHERE seq = 3".into(),
+        "DELETE FROM audit_writer WHERE id = 1".into(),
+        "INSERT INTO audit_patient VALUES ('somebody', 7)".into(),
+    ] {
+        for file in ["landbridge.db", "access.db"] {
+            let (folder, _) = audited();
+            change(&folder, file, &sql);
+            assert!(!folder.verify(None).is_intact(), "{file}: {sql}");
+        }
+    }
+    for sql in [
+        "DELETE FROM audit_patient WHERE rowid IN (SELECT 1)".replace(" WHERE rowid IN (SELECT 1)", ""),
+        "UPDATE audit_seal SET line = replace(line, '\"seal\":1', '\"seal\":3') WHERE number = 1".into(),
+        "UPDATE audit_seal SET line = '' WHERE number = 2".into(),
+        "DELETE FROM audit_seal WHERE number = 1".into(),
+        "UPDATE audit_seal SET number = 5 WHERE number = 2".into(),
+    ] {
+        let (folder, _) = audited();
+        change(&folder, "landbridge.db", &sql);
+        assert!(!folder.verify(None).is_intact(), "{sql}");
+    }
+}
+
+#[test]
+fn a_byte_of_the_file_is_enough() {
+    let (folder, _) = audited();
+    let path = folder.directory.path().join("access.db");
+    let bytes = std::fs::read(&path).unwrap();
+    let needle = b"\"who\":\"feed:pas\"";
+    let places: Vec<usize> = (0..bytes.len() - needle.len()).filter(|at| bytes[*at..].starts_with(needle)).collect();
+    assert_eq!(places.len(), 7);
+    for place in places {
+        let mut changed = bytes.clone();
+        changed[place + 8] ^= 1;
+        std::fs::write(&path, changed).unwrap();
+        assert!(!folder.verify(None).is_intact(), "byte {place}");
+    }
+}
+
+#[test]
+fn a_cut_shows_by_what_left_the_machine() {
+    // The end of everything is cut, seal included: inside, nothing shows.
+    let (folder, outside) = audited();
+    change(
+        &folder,
+        "landbridge.db",
+        "DELETE FROM audit_patient WHERE audit IN (SELECT id FROM audit WHERE writer = 2); DELETE FROM audit WHERE writer = 2; DELETE FROM audit_writer WHERE id = 2; DELETE FROM audit_seal WHERE number = 2",
+    );
+    change(&folder, "access.db", "DELETE FROM audit WHERE writer = 2; DELETE FROM audit_writer WHERE id = 2");
+    assert!(folder.verify(None).is_intact());
+    let report = folder.verify(Some(&outside));
+    assert!(report.faults.iter().any(|fault| fault.place == "seals file line 2"), "{:?}", report.faults);
+    // A whole file, or a line of the file of seals.
+    let (folder, outside) = audited();
+    std::fs::remove_file(folder.directory.path().join("access.db")).unwrap();
+    assert!(!folder.verify(Some(&outside)).is_intact());
+    let (folder, outside) = audited();
+    let text = std::fs::read_to_string(&outside).unwrap();
+    std::fs::write(&outside, text.replacen("\"entries\":6", "\"entries\":7", 1)).unwrap();
+    assert!(!folder.verify(Some(&outside)).is_intact());
+    std::fs::write(&outside, &text[..text.len() - 5]).unwrap();
+    assert!(folder.verify(Some(&outside)).is_intact(), "a line that is being written");
+}
+
+#[test]
+fn a_chain_goes_on_only_from_what_is_durable() {
+    use crate::store::faults::{Failure, Point};
+    struct Third(AtomicU64);
+    impl Faults for Third {
+        fn at(&self, _: File, point: Point) -> Option<Failure> {
+            (point == Point::BeforeCommit && self.0.fetch_add(1, Ordering::SeqCst) % 3 == 1).then_some(Failure::Fail)
+        }
+    }
+    let folder = Folder::new();
+    let store = folder.open(clock(), Arc::new(Third(AtomicU64::new(0))));
+    let mut durable = 0;
+    for number in 0..12 {
+        durable += u64::from(send(&*store, &format!("m{number}"), Message::at(number).says(&patient("1"), "{}")).is_ok());
+        durable += u64::from(wait(store.record(entry(Action::Read))).is_ok());
+    }
+    drop(store);
+    let report = folder.verify(None);
+    assert!(report.is_intact(), "{:?}", report.faults);
+    assert_eq!((report.entries, durable), (16, 16));
+}
