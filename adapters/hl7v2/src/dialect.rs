@@ -110,7 +110,8 @@ impl Er7Adapter {
         done: impl for<'m> FnOnce(&'m Engine<Er7>, &'m Message<'m, Er7>, Vec<Issue>) -> Result<T, Rejection>,
     ) -> Result<T, Rejection> {
         let Shared { engine, structures } = &*self.shared;
-        let parsed = er7::Message::parse(frame.bytes(), self.settings.character_set.as_deref(), structures).map_err(Rejection::Malformed)?;
+        let parsed =
+            er7::Message::parse(frame.bytes(), self.settings.character_set.as_deref(), structures).map_err(Rejection::Malformed)?;
         let kind = &envelope.message_type;
         let table = parsed.structure().filter(|table| engine.knows(table) && (kind.code != "ADT" || event_step(&kind.event) > 0));
         let Some(table) = table else {
@@ -136,7 +137,7 @@ impl Er7Adapter {
             sequence: sequence.unwrap_or(0),
             weight: Weight { settled: 0, step: event_step(&kind.event) },
         };
-        let issues = envelope.issues.iter().chain(parsed.issues()).cloned().collect();
+        let issues = parsed.issues().to_vec();
         done(engine, &message, issues)
     }
 }

@@ -152,7 +152,9 @@ fn patient_number(value: &str, assigner: &Assigner<'_>, number_type: &str, node:
     let system = match mapped {
         Some(system) => Some(system),
         None if assigner.name.contains("CHI") && matches!(number_type, "NH" | "CHI") => Some(CHI.to_owned()),
-        None if matches!(&*assigner.name, "NHS" | "NHSNBR") || matches!(number_type, "NH" | "NHSNMBR" | "NHSNBR") => Some(NHS_NUMBER.to_owned()),
+        None if matches!(&*assigner.name, "NHS" | "NHSNBR") || matches!(number_type, "NH" | "NHSNMBR" | "NHSNBR") => {
+            Some(NHS_NUMBER.to_owned())
+        }
         None => assigner.system(settings),
     };
     let system = system.unwrap_or_else(|| settings.own_system(&field(node)));
@@ -202,7 +204,9 @@ fn field(node: &Node<'_>) -> String {
 }
 
 pub(crate) fn is_oid(text: &str) -> bool {
-    text.contains('.') && text.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())) && text.starts_with(['0', '1', '2'])
+    text.contains('.')
+        && text.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        && text.starts_with(['0', '1', '2'])
 }
 
 #[cfg(test)]

@@ -51,7 +51,8 @@ fn prior_patient(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
 
 fn person(node: &Node<'_>, field: &str, settings: &Settings) -> Option<KeyPart> {
     let placeholder = settings.own_system("NHS");
-    let found: Vec<(KeyPart, bool, bool)> = node.all(field)
+    let found: Vec<(KeyPart, bool, bool)> = node
+        .all(field)
         .iter()
         .filter_map(|node| {
             let part = identifier::read(Kind::Cx, node, settings)?;

@@ -256,7 +256,9 @@ fn local_segments(call: Ask<'_, '_, '_>) {
     };
     let mut leaves = Vec::new();
     context.leaves(&mut |leaf| leaves.push(leaf));
-    leaves.retain(|leaf| leaf.segment_name().is_some_and(|name| name.starts_with('Z')) && !within.iter().any(|span| span.contains(&leaf.id())));
+    leaves.retain(|leaf| {
+        leaf.segment_name().is_some_and(|name| name.starts_with('Z')) && !within.iter().any(|span| span.contains(&leaf.id()))
+    });
     let mut segments: Vec<(&str, Node<'_>, Vec<Json>)> = Vec::new();
     for leaf in leaves {
         let (Some(name), Some(value)) = (leaf.segment_name(), call.scalar(Primitive::String, &leaf)) else { continue };

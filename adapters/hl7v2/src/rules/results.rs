@@ -187,7 +187,8 @@ fn bytes(data: &str, encoding: Option<&str>) -> Option<Vec<u8>> {
             STANDARD.decode(compact).ok()
         }
         "hex" => {
-            let digits: Vec<u32> = data.chars().filter(|char| !char.is_whitespace()).map(|char| char.to_digit(16)).collect::<Option<_>>()?;
+            let digits: Vec<u32> =
+                data.chars().filter(|char| !char.is_whitespace()).map(|char| char.to_digit(16)).collect::<Option<_>>()?;
             let pairs = digits.chunks_exact(2);
             pairs.remainder().is_empty().then(|| pairs.map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())
         }
@@ -261,7 +262,13 @@ fn number(node: &Node<'_>, part: &str) -> Option<Json> {
 }
 
 /// A number with the unit of CQ.2 or OBX-6.
-fn quantity<'m>(call: &mut Call<'_, 'm, Er7>, node: &Node<'m>, part: &str, comparator: Option<Json>, own_unit: Option<Node<'m>>) -> Option<Json> {
+fn quantity<'m>(
+    call: &mut Call<'_, 'm, Er7>,
+    node: &Node<'m>,
+    part: &str,
+    comparator: Option<Json>,
+    own_unit: Option<Node<'m>>,
+) -> Option<Json> {
     let mut value: Json = [("value", number(node, part)?)].into_iter().collect();
     if let Some(comparator) = comparator {
         value.set("comparator", comparator);
@@ -326,7 +333,9 @@ fn media_type(kind: Option<&str>, subtype: Option<&str>) -> Option<String> {
         (_, Some("xml" | "x-hl7-cda-level-one")) => Some("application/xml".to_owned()),
         (_, Some("rtf")) => Some("text/rtf".to_owned()),
         (_, Some("jpeg" | "jpg")) => Some("image/jpeg".to_owned()),
-        (Some(kind @ ("application" | "audio" | "image" | "model" | "multipart" | "text" | "video")), Some(subtype)) => Some(format!("{kind}/{subtype}")),
+        (Some(kind @ ("application" | "audio" | "image" | "model" | "multipart" | "text" | "video")), Some(subtype)) => {
+            Some(format!("{kind}/{subtype}"))
+        }
         (Some("im" | "si" | "ns"), Some(subtype)) => Some(format!("image/{subtype}")),
         (Some("text" | "ft"), None) => Some("text/plain".to_owned()),
         _ => None,
