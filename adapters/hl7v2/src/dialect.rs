@@ -137,7 +137,7 @@ impl Er7Adapter {
             sequence: sequence.unwrap_or(0),
             weight: Weight { settled: 0, step: event_step(&kind.event) },
         };
-        let issues = envelope.issues.iter().chain(parsed.issues()).cloned().collect();
+        let issues = parsed.issues().to_vec();
         done(engine, &message, issues)
     }
 }
