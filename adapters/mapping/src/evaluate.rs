@@ -401,12 +401,7 @@ impl<'m, X: Syntax> Run<'m, X> {
 
     fn own(&self, index: usize) -> Own<'m, X> {
         let instance = &self.instances[index];
-        Own {
-            key: Some(instance.key.clone()),
-            asserted: instance.asserted,
-            weight: instance.weight,
-            home: instance.node.clone(),
-        }
+        Own { key: Some(instance.key.clone()), asserted: instance.asserted, weight: instance.weight, home: instance.node.clone() }
     }
 
     fn call<'r>(&'r mut self, row: Option<&'m Row<X>>, context: &X::Node<'m>, own: &'r Own<'m, X>) -> Call<'r, 'm, X> {

@@ -20,7 +20,7 @@ const DRIVING_ALTERNATIVES_MAX: usize = 100;
 
 pub(super) fn search(connection: &Connection, index: &Index, grant: &Grant, query: &Query, now: Timestamp) -> Result<Page, StoreError> {
     let mut page = Page::default();
-    let Some(matches) = Search::new(connection, index, grant, query, now)? else { return Ok(page) };
+    let Some(matches) = Search::select(connection, index, grant, query, now)? else { return Ok(page) };
     let mut count = Sql::new("SELECT count(*) FROM (");
     count.add(matches.clone()).push(")");
     let total: i64 = connection
@@ -64,7 +64,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// A select of `id`, of every resource that matches; `None`: nothing does.
-    fn new(
+    fn select(
         connection: &'a Connection,
         index: &'a Index,
         grant: &Grant,
