@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn a_late_preliminary_never_covers_a_final() {
-        let ordered = ["P", "F", "C", "D"].map(|status| result_weight(status));
+        let ordered = ["P", "F", "C", "D"].map(result_weight);
         assert!(ordered.windows(2).all(|pair| (pair[0].settled, pair[0].step) < (pair[1].settled, pair[1].step)));
     }
 

@@ -341,7 +341,7 @@ fn unfit(filter: &Filter) -> StoreError {
 /// SQLite's plan for a search and its count.
 #[cfg(test)]
 pub(super) fn explain(connection: &Connection, index: &Index, grant: &Grant, query: &Query) -> Result<Vec<String>, StoreError> {
-    let Some(matches) = Search::new(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
+    let Some(matches) = Search::select(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", matches.text))?;
     let rows = statement.query_map(params_from_iter(matches.values), |row| row.get::<_, String>(3))?;
     Ok(rows.collect::<Result<_, _>>()?)
