@@ -121,6 +121,7 @@ impl<'a> Case<'a> {
                 tracing::warn!(feed = self.of(), "the quarantine is full: replay or raise limits.quarantine_frames");
                 // What is not kept may not be acknowledged as if it were.
                 if matches!(outcome.code.as_deref(), None | Some("AA")) {
+                    let entry = self.entry(&self.outcome(OutcomeKind::Transient, Vec::new()));
                     return self.transient(Then::Record { entry, source: None });
                 }
                 Then::Record { entry, source: None }

@@ -27,6 +27,7 @@ use contract::{Frame, Issue, Outcome, OutcomeKind, Translation};
 use feeds::{admit, of_sender};
 use jiff::Timestamp;
 use quarantine::Quarantine;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -128,6 +129,10 @@ impl Intake {
         for feed in feeds.iter() {
             metrics.feed(feed.name());
             quarantine.count(&*store, feed.name())?;
+        }
+        // Frames of no feed stand under their listener.
+        for listener in feeds.iter().map(|feed| feed.config.listener.to_string()).collect::<BTreeSet<_>>() {
+            quarantine.count(&*store, &listener)?;
         }
         let desks = Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from));
         Ok(Self { room: Arc::new(Room { feeds, store, clock, metrics, refusals, quarantine, desks }) })

@@ -14,11 +14,14 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::pin::pin;
+use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
+use tokio::time::Sleep;
 
 /// Of a request's head.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
@@ -100,7 +103,7 @@ where
         .header_read_timeout(limits.idle_time)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Impatient { stream, write_time: limits.write_time, waiting: None }), service);
     let mut connection = pin!(connection);
     tokio::select! {
         // What ends it (a client that goes, that is slow, that speaks no HTTP) is no event of ours.
@@ -108,6 +111,49 @@ where
         () = until_drained(&mut draining) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+/// A stream whose other end must take what is written: hyper itself would wait for ever.
+struct Impatient<S> {
+    stream: S,
+    write_time: Duration,
+    /// Since the other end last took something.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    fn bounded<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.waiting = None;
+            return poll;
+        }
+        let write_time = self.write_time;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_time)));
+        waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, space)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.bounded(context, poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_flush(context);
+        self.bounded(context, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.bounded(context, poll)
+    }
 }
 
 /// For the metrics: which interaction a path has the shape of. Closed words; says nothing of what is served.
@@ -134,6 +180,77 @@ fn is_type(segment: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::intake::double::Memory;
+    use std::sync::atomic::Ordering;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    const LIMITS: Limits = Limits {
+        connections: 2,
+        frame_bytes: 1000,
+        frame_time: Duration::from_secs(20),
+        handshake_time: Duration::from_secs(20),
+        idle_time: Duration::from_millis(50),
+        write_time: Duration::from_millis(50),
+    };
+
+    /// A line to the operators' answers, which say all that any listener says about HTTP itself.
+    fn line(store: &Memory, buffer: usize) -> (DuplexStream, Observer, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+        let observer = Observer::new(Metrics::default(), Arc::new(store.clone()));
+        let (near, far) = tokio::io::duplex(buffer);
+        let (draining, drained) = watch::channel(false);
+        let answering = observer.clone();
+        let answer = move |request| {
+            let observer = answering.clone();
+            async move { observer.answer(request).await }
+        };
+        let task = tokio::spawn(async move { speak(near, answer, &LIMITS, drained).await });
+        (far, observer, draining, task)
+    }
+
+    async fn read_all(mut line: DuplexStream) -> String {
+        let mut heard = Vec::new();
+        line.read_to_end(&mut heard).await.unwrap();
+        String::from_utf8(heard).unwrap()
+    }
+
+    const GET: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    #[tokio::test]
+    async fn silence_slow_heads_and_slow_readers_are_let_go() {
+        let store = Memory::default();
+        // Nothing is said; half a head; one request and then nothing.
+        for said in [b"".as_slice(), b"GET /livez HTTP/1.1\r\nho", GET] {
+            let (mut far, _, _draining, task) = line(&store, 1 << 16);
+            far.write_all(said).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
+            assert_eq!(read_all(far).await.starts_with("HTTP/1.1 200"), said == GET);
+        }
+        // An answer that nobody takes.
+        let (mut far, _, _draining, task) = line(&store, 64);
+        far.write_all(GET).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
+    }
+
+    #[tokio::test]
+    async fn not_ready_where_nothing_can_be_committed_or_the_doors_close() {
+        let store = Memory::default();
+        store.0.broken.store(true, Ordering::SeqCst);
+        let (mut far, observer, _draining, _) = line(&store, 1 << 16);
+        far.write_all(GET).await.unwrap();
+        assert!(read_all(far).await.starts_with("HTTP/1.1 503"));
+        store.0.broken.store(false, Ordering::SeqCst);
+        observer.drain();
+        let request = || Request::get("/readyz").body(()).unwrap();
+        assert_eq!(observer.answer(request()).await.status(), 503);
+    }
+
+    #[tokio::test]
+    async fn a_drain_ends_an_idle_line() {
+        let (far, _, draining, task) = line(&Memory::default(), 1 << 16);
+        draining.send(true).unwrap();
+        task.await.unwrap();
+        assert_eq!(read_all(far).await, "");
+    }
 
     #[test]
     fn paths_are_counted_under_closed_words() {

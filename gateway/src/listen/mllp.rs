@@ -259,17 +259,20 @@ impl<'a> Line<'a> {
     }
 }
 
+type Settling = Pin<Box<dyn Future<Output = Answer> + Send>>;
+
 /// Frames that become durable, in their order.
 #[derive(Default)]
 struct InHand {
-    waiting: VecDeque<(Pin<Box<dyn Future<Output = Answer> + Send>>, usize)>,
+    /// With their size.
+    waiting: VecDeque<(Settling, usize)>,
     bytes: usize,
 }
 
 impl InHand {
     /// Polled once, so that the store has it after those before it.
     async fn begin(&mut self, settling: impl Future<Output = Answer> + Send + 'static, bytes: usize) {
-        let mut settling: Pin<Box<dyn Future<Output = Answer> + Send>> = Box::pin(settling);
+        let mut settling: Settling = Box::pin(settling);
         if let Poll::Ready(answer) = poll_fn(|context| Poll::Ready(settling.as_mut().poll(context))).await {
             settling = Box::pin(std::future::ready(answer));
         }

@@ -63,7 +63,8 @@ pub struct Running {
 /// Opens all doors. Errors are words for the operator; then no door is open.
 pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     refuse_development_material(config)?;
-    let intake = tokio::task::block_in_place(|| intake(config, &parts))?;
+    // Reads the journal; nobody is served yet who could wait for it.
+    let intake = intake(config, &parts)?;
     let Parts { store, api, verifier, clock, metrics, .. } = parts;
     let limits = Limits {
         connections: config.limits.connections,

@@ -1,6 +1,6 @@
 use super::*;
-use crate::clock::Clock;
-use crate::intake::double::{Memory, NOON, intake};
+use crate::access::testing;
+use crate::intake::double::{Memory, intake};
 use std::sync::atomic::Ordering;
 
 const WEB: &[&str] = &["web.hospital.example"];
@@ -17,10 +17,12 @@ struct Case<'a> {
 const GOOD: Case<'_> =
     Case { names: WEB, method: Method::POST, path: "/ingest/web", headers: &[("content-type", "application/hl7-v2")], body: ADT };
 
+fn door(store: &Memory) -> Ingest {
+    Ingest::new(intake(store, 10), testing::verifier(&["ES256"]), 100, Duration::from_secs(5))
+}
+
 /// Status, content type and body.
-async fn send(store: &Memory, case: &Case<'_>) -> (u16, String, String) {
-    let verifier = Verifier::new(Vec::new(), Clock::held(NOON.parse().unwrap())).unwrap();
-    let ingest = Ingest::new(intake(store, 10), verifier, 100, Duration::from_secs(5));
+async fn send(ingest: &Ingest, case: &Case<'_>) -> (u16, String, String) {
     let mut request = Request::builder().method(&case.method).uri(case.path);
     for (name, value) in case.headers {
         request = request.header(*name, *value);
@@ -38,7 +40,7 @@ async fn send(store: &Memory, case: &Case<'_>) -> (u16, String, String) {
 #[tokio::test]
 async fn each_outcome_has_its_status() {
     async fn check(line: &str, status: u16, reply: &str) {
-        let answered = send(&Memory::default(), &Case { body: line, ..GOOD }).await;
+        let answered = send(&door(&Memory::default()), &Case { body: line, ..GOOD }).await;
         assert_eq!(answered, (status, "application/hl7-v2".into(), reply.into()), "{line}");
     }
     check(ADT, 201, "AA|1|web|stored").await;
@@ -50,10 +52,11 @@ async fn each_outcome_has_its_status() {
     check("ORU^R01|1|WEB|P|7", 403, "AR|1|web|forbidden").await;
 
     let store = Memory::default();
-    send(&store, &GOOD).await;
-    assert_eq!(send(&store, &GOOD).await.0, 200);
+    let ingest = door(&store);
+    send(&ingest, &GOOD).await;
+    assert_eq!(send(&ingest, &GOOD).await.0, 200);
     store.0.broken.store(true, Ordering::SeqCst);
-    let (status, content_type, body) = send(&store, &GOOD).await;
+    let (status, content_type, body) = send(&ingest, &GOOD).await;
     assert_eq!((status, content_type.as_str()), (503, "application/fhir+json"));
     assert!(body.contains("transient"));
 }
@@ -67,7 +70,7 @@ async fn xml_is_answered_by_an_operation_outcome() {
         body: "CDA|1|DOCS|P|7|issue",
         ..GOOD
     };
-    let (status, content_type, body) = send(&Memory::default(), &case).await;
+    let (status, content_type, body) = send(&door(&Memory::default()), &case).await;
     assert_eq!((status, content_type.as_str()), (201, "application/fhir+json"));
     let outcome: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!(outcome["resourceType"], "OperationOutcome");
@@ -79,7 +82,7 @@ async fn xml_is_answered_by_an_operation_outcome() {
 async fn who_may_not_send_is_refused_before_the_body_is_read() {
     async fn check(case: Case<'_>, status: u16, audited: &str) {
         let store = Memory::default();
-        let (answered, content_type, _) = send(&store, &case).await;
+        let (answered, content_type, _) = send(&door(&store), &case).await;
         assert_eq!((answered, content_type.as_str()), (status, "application/fhir+json"), "{}", case.path);
         assert_eq!(store.0.audited(), [audited], "{}", case.path);
         assert!(store.0.journaled().is_empty());
@@ -102,11 +105,26 @@ async fn who_may_not_send_is_refused_before_the_body_is_read() {
 }
 
 #[tokio::test]
+async fn a_token_with_the_scope_ingest_names_the_feed_by_its_client() {
+    async fn check(changes: &[&str], status: u16, audited: &str) {
+        let token = testing::token("ec", testing::HEADER, &testing::payload(changes));
+        let authorization = format!("Bearer {token}");
+        let headers = &[("content-type", "application/hl7-v2"), ("authorization", authorization.as_str())];
+        let store = Memory::default();
+        // The certificate is another's: the token decides alone.
+        let answered = send(&door(&store), &Case { names: &["docs.hospital.example"], headers, ..GOOD }).await;
+        assert_eq!((answered.0, store.0.audited()), (status, vec![audited.to_owned()]), "{changes:?}");
+    }
+    let client = "client_id=\"web.hospital.example\"";
+    check(&[client, "scope=\"ingest\""], 201, "feed:web 0").await;
+    check(&[client, "scope=\"system/*.rs\""], 401, "unknown 4 token-scope").await;
+    check(&["client_id=\"docs.hospital.example\"", "scope=\"ingest\""], 403, "peer:docs.hospital.example 4 forbidden").await;
+}
+
+#[tokio::test]
 async fn repeated_refusals_of_strangers_are_counted() {
     let store = Memory::default();
-    let intake = intake(&store, 10);
-    let verifier = Verifier::new(Vec::new(), Clock::held(NOON.parse().unwrap())).unwrap();
-    let ingest = Ingest::new(intake, verifier, 100, Duration::from_secs(5));
+    let ingest = door(&store);
     for _ in 0..50 {
         let request = Request::post("/ingest/web").body(Full::new(Bytes::new())).unwrap();
         let connection = ConnectionInfo { address: "192.0.2.7:4000".into(), ..ConnectionInfo::default() };
