@@ -41,10 +41,12 @@ impl Tables {
     }
 }
 
-/// Tables written in a test.
-impl<const N: usize> From<[(&str, &str); N]> for Tables {
-    fn from(tables: [(&str, &str); N]) -> Self {
-        Self(tables.map(|(name, text)| (name.to_owned(), Cow::Owned(text.to_owned()))).into())
+/// Tables by name, from elsewhere.
+impl FromIterator<(String, String)> for Tables {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(tables: I) -> Self {
+        let mut tables: Vec<Table> = tables.into_iter().map(|(name, text)| (name, Cow::Owned(text))).collect();
+        tables.sort();
+        Self(tables)
     }
 }
 

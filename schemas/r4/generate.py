@@ -36,8 +36,8 @@ QuestionnaireResponse RelatedPerson Schedule ServiceRequest Slot Specimen Substa
 Task""".split()
 
 # Data types of conformance resources, which no legacy message carries.
-TYPES_LEFT_OUT = """DataRequirement ElementDefinition MarketingStatus MoneyQuantity ParameterDefinition Population
-ProdCharacteristic ProductShelfLife RelatedArtifact SimpleQuantity SubstanceAmount TriggerDefinition xhtml
+TYPES_LEFT_OUT = """ContactDetail Contributor DataRequirement ElementDefinition Expression MarketingStatus MoneyQuantity ParameterDefinition Population
+ProdCharacteristic ProductShelfLife RelatedArtifact SimpleQuantity SubstanceAmount TriggerDefinition UsageContext xhtml
 BackboneElement""".split()
 
 CODES_MAX = 300
@@ -80,6 +80,8 @@ def rows_of(structure, terms):
             kinds = [element["contentReference"]]
         else:
             kinds = [kind(t) for t in element.get("type", [])]
+            if len(kinds) > 1:
+                kinds = [k for k in kinds if k not in TYPES_LEFT_OUT]
         codes = ""
         binding = element.get("binding", {})
         if binding.get("strength") == "required" and kinds == ["code"]:

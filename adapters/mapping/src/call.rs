@@ -1,7 +1,8 @@
-use crate::evaluate::{Own, Run, Sink};
+use crate::evaluate::{Run, Sink};
 use crate::finish::Said;
 use crate::node::{Node, Syntax, Weight};
 use crate::plan::Row;
+use crate::resources::Own;
 use crate::table::Coding;
 use crate::{Primitive, Stamp};
 use contract::{Envelope, Issue, IssueCode, Json, Key, Settings, Severity, Slot};
@@ -19,9 +20,6 @@ pub struct Call<'r, 'm, X: Syntax> {
     pub(crate) said: Vec<Said>,
     pub(crate) action: Option<Action>,
 }
-
-/// What a rule gave for its row's `to`, whether it cleared it, and what an item's action code wants.
-pub(crate) type Delivered<N> = (Vec<(Json, N)>, bool, Option<Action>);
 
 /// What an item's action code wants of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,10 +150,10 @@ impl<'m, X: Syntax> Call<'_, 'm, X> {
         self.run.issues.push(Issue::new(severity, code, node.place(), reason));
     }
 
-    pub(crate) fn deliver(self, sink: &mut Sink<'_>) -> Delivered<X::Node<'m>> {
+    /// Hands over the slots that the rule said.
+    pub(crate) fn deliver(&mut self, sink: &mut Sink<'_>) {
         if let Sink::Slots(slots) = sink {
-            slots.said.extend(self.said);
+            slots.said.append(&mut self.said);
         }
-        (self.given, self.cleared, self.action)
     }
 }

@@ -1,14 +1,15 @@
 //! One message through the plan: first the resources that its rows make and their keys, then what each row says.
 
-use crate::call::{Action, Call};
+use crate::call::Call;
 use crate::compile::in_codes;
 use crate::engine::{Engine, Message};
 use crate::finish::{Slots, TraceLine, digest_key};
-use crate::node::{KeyPart, Node, Syntax, Weight};
+use crate::node::{Node, Syntax};
 use crate::plan::*;
+use crate::put::{UNSET, put};
+use crate::resources::{GroupFound, Instance, Own};
 use crate::scalar::Primitive;
-use crate::shape::TypeId;
-use contract::{Class, Issue, IssueCode, Json, Key, Membership, Name, Rank, Severity};
+use contract::{Class, Issue, IssueCode, Json, Key, Severity};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 
@@ -18,53 +19,29 @@ pub(crate) struct Run<'m, X: Syntax> {
     pub message: &'m Message<'m, X>,
     /// Resources of message rows, then those of nested rows.
     pub instances: Vec<Instance<'m, X>>,
-    by_label: Vec<Vec<usize>>,
+    pub by_label: Vec<Vec<usize>>,
     /// Nested resources by key: what is named twice is one.
-    nested: HashMap<(Key, bool), usize>,
+    pub nested: HashMap<(Key, bool), usize>,
     pub issues: Vec<Issue>,
     pub traces: Option<Vec<TraceLine>>,
     /// Leaves that were carried, one bit each.
     marks: Vec<u64>,
-    cells: Vec<u32>,
+    pub cells: Vec<u32>,
     buffers: Vec<Vec<X::Node<'m>>>,
     /// Groups that the message states, as (parent, group's making row) with their items.
     pub groups: Vec<GroupFound<'m, X>>,
 }
 
-/// A resource of the message.
-pub(crate) struct Instance<'m, X: Syntax> {
-    pub kind: TypeId,
-    pub name: Name,
-    pub node: X::Node<'m>,
-    pub key: Key,
-    /// The key is an identifier as the message gives it.
-    pub identified: bool,
-    pub class: Class,
-    pub asserted: i64,
-    pub weight: Weight,
-    pub slots: Slots,
-    pub member_of: Option<Membership>,
-    reference: OnceCell<Name>,
-    /// The rows that speak of it, with the nodes they speak from.
-    sources: Vec<(&'m MessageRow<X>, Vec<X::Node<'m>>)>,
-}
-
-/// What rows need to know of the resource they speak of.
-pub(crate) struct Own<'m, X: Syntax> {
-    pub key: Option<Key>,
-    pub asserted: i64,
-    pub weight: Weight,
-    pub home: X::Node<'m>,
-}
-
-/// The items of a group under one parent.
-pub(crate) struct GroupFound<'m, X: Syntax> {
-    pub parent: usize,
-    pub name: Name,
-    pub asserts: bool,
-    pub items: Vec<(Name, Option<Action>)>,
-    pub place: X::Node<'m>,
-    pub row: Name,
+/// Where a row puts what it makes.
+struct Spot<'p, X: Syntax> {
+    row: &'p Row<X>,
+    to: Option<&'p Target>,
+    /// The first value of the row, which may fill what others of its rows began.
+    is_first: bool,
+    /// Where the table's cells begin.
+    base: usize,
+    /// Where the trace lines of the value begin.
+    traced: usize,
 }
 
 /// Where a table writes to.
@@ -72,8 +49,6 @@ pub(crate) enum Sink<'s> {
     Value(&'s mut Json),
     Slots(&'s mut Slots),
 }
-
-const UNSET: u32 = u32::MAX;
 
 impl<'m, X: Syntax> Run<'m, X> {
     pub fn new(engine: &'m Engine<X>, message: &'m Message<'m, X>, trace: bool) -> Self {
@@ -104,307 +79,12 @@ impl<'m, X: Syntax> Run<'m, X> {
         }
     }
 
-    /// The resources that a message row makes, or adds to.
-    fn instantiate(&mut self, row: &'m MessageRow<X>, made: &mut Vec<Option<&'m MessageRow<X>>>) {
-        let mut contexts = self.buffer();
-        match &row.each {
-            Some(each) => self.message.root.select(each, &mut contexts),
-            None => contexts.push(self.message.root.clone()),
-        }
-        let mut buffer = self.buffer();
-        for context in contexts.drain(..) {
-            if !row.when.holds(&context, &mut buffer) {
-                continue;
-            }
-            let mut nodes = Vec::new();
-            if row.from.is_empty() {
-                nodes.push(context.clone());
-            } else if !select_first(&row.from, &context, &mut nodes) {
-                continue;
-            }
-            let Some(label) = row.label else {
-                nodes.iter().for_each(|node| self.mark_all(node));
-                continue;
-            };
-            let found = self.by_label[label].iter().copied().find(|index| self.instances[*index].node.span() == context.span());
-            let found = match (found, &row.making) {
-                (Some(index), _) => Some(index),
-                (None, None) => self.enclosing(label, &context),
-                (None, Some(making)) => {
-                    if self.empties_group(making, &context, &row.at) {
-                        continue;
-                    }
-                    let index = self.instances.len();
-                    let instance = self.instance(self.engine.plan.labels[label].kind, making, context.clone());
-                    self.instances.push(instance);
-                    self.by_label[label].push(index);
-                    made.push(Some(row));
-                    Some(index)
-                }
-            };
-            if let Some(index) = found {
-                self.instances[index].sources.push((row, nodes));
-            }
-        }
-        self.give_back(contexts);
-        self.give_back(buffer);
-    }
-
-    fn instance(&mut self, kind: TypeId, making: &'m Making<X>, node: X::Node<'m>) -> Instance<'m, X> {
-        let name = self.engine.plan.shape.of(kind).name.clone();
-        let weight = self.engine.syntax.weight(&name, &node, self.message.weight);
-        let asserted = self.asserted(making, &node);
-        Instance {
-            kind,
-            key: Key::new(name.clone(), "", ""),
-            name,
-            node,
-            identified: false,
-            class: making.class,
-            asserted,
-            weight,
-            slots: Slots::default(),
-            member_of: None,
-            reference: OnceCell::new(),
-            sources: Vec::new(),
-        }
-    }
-
-    /// The first stamp that is valued; more than 5 minutes after the message's own it counts as that.
-    fn asserted(&mut self, making: &Making<X>, context: &X::Node<'m>) -> i64 {
-        let sent = self.message.envelope.sent;
-        let mut found = self.buffer();
-        let mut asserted = sent.unwrap_or(0);
-        if select_first(&making.asserted, context, &mut found)
-            && let Some((node, text)) = found.iter().find_map(|node| Some((node, node.text()?)))
-        {
-            match self.engine.syntax.stamp(&text) {
-                Ok(stamp) => {
-                    asserted = stamp.micros(&self.message.settings.timezone);
-                    if let Some(sent) = sent.filter(|sent| asserted > sent + Rank::AHEAD_MAX) {
-                        asserted = sent;
-                        let reason = "more than 5 minutes after the message's own time: counts as that";
-                        self.issues.push(Issue::new(Severity::Warning, IssueCode::Time, node.place(), reason));
-                    }
-                }
-                Err(reason) => self.issues.push(Issue::new(Severity::Warning, IssueCode::Time, node.place(), reason)),
-            }
-        }
-        self.give_back(found);
-        asserted
-    }
-
-    /// Whether the node says that its group is empty: all selectors of its key are deletions (HL7 v2 §2.10.4).
-    fn empties_group(&mut self, making: &Making<X>, context: &X::Node<'m>, row: &Name) -> bool {
-        let Some(group) = &making.group else { return false };
-        let mut found = self.buffer();
-        for part in making.key.alternatives.iter().flatten() {
-            if let Part::Identifier { selector, .. } | Part::Text { selector, .. } = part {
-                context.select(selector, &mut found);
-            }
-        }
-        let empties = !found.is_empty() && found.iter().all(Node::is_delete);
-        if empties {
-            found.iter().for_each(|node| self.mark(node));
-            if let Some(parent) = self.resolve(group.parent, context, context).first().copied() {
-                self.group(parent, group, context, row);
-            }
-        }
-        self.give_back(found);
-        empties
-    }
-
-    fn group(&mut self, parent: usize, group: &Group<X>, place: &X::Node<'m>, row: &Name) -> usize {
-        let found = self.groups.iter().position(|found| found.parent == parent && found.name == group.name);
-        found.unwrap_or_else(|| {
-            let asserts = matches!(group.mode, GroupMode::Asserts);
-            self.groups.push(GroupFound {
-                parent,
-                name: group.name.clone(),
-                asserts,
-                items: Vec::new(),
-                place: place.clone(),
-                row: row.clone(),
-            });
-            self.groups.len() - 1
-        })
-    }
-
-    fn give_keys(&mut self, made: &[Option<&'m MessageRow<X>>]) {
-        let mut taken: HashMap<Key, u32> = HashMap::new();
-        let mut pending: Vec<usize> = (0..made.len()).collect();
-        let mut known = vec![false; made.len()];
-        // A key may name other resources' keys; what is left when nothing moves names itself in a ring.
-        while !pending.is_empty() {
-            let before = pending.len();
-            pending.retain(|&index| {
-                let Some(making) = made[index].and_then(|row| row.making.as_ref()) else { return false };
-                let node = self.instances[index].node.clone();
-                let waits = making.key.alternatives.iter().flatten().any(|part| match part {
-                    Part::Label(label) => self.resolve(*label, &node, &node).first().is_some_and(|other| !known[*other] && *other != index),
-                    _ => false,
-                });
-                if waits {
-                    return true;
-                }
-                known[index] = true;
-                self.give_key(index, &making.key, &mut taken);
-                false
-            });
-            if pending.len() == before {
-                let stuck = pending.remove(0);
-                known[stuck] = true;
-                self.give_key(stuck, &KeyPlan { shared: false, alternatives: Vec::new() }, &mut taken);
-            }
-        }
-        for (index, row) in made.iter().enumerate() {
-            if let Some((row, group)) = row.and_then(|row| Some((row, row.making.as_ref()?.group.as_ref()?))) {
-                self.join_group(index, group, &row.at);
-            }
-        }
-    }
-
-    fn give_key(&mut self, index: usize, plan: &KeyPlan<X>, taken: &mut HashMap<Key, u32>) {
-        let node = self.instances[index].node.clone();
-        let name = self.instances[index].name.clone();
-        let mention = self.instances[index].class == Class::Mention;
-        let (mut key, identified) = match self.key_of(plan, &node, &node) {
-            Some((part, identified)) => (Key::new(name, part.system, part.value), identified),
-            None => {
-                let reason = "no field identifies this resource: it is a new one with every message";
-                self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, node.place(), reason));
-                (self.frame_key(name, taken.len()), false)
-            }
-        };
-        let count = taken.entry(key.clone()).and_modify(|count| *count += 1).or_insert(1);
-        if *count > 1 && !plan.shared && !mention {
-            key.value = format!("{}#{count}", key.value).into();
-            let reason = "the same key as another resource of this message: numbered, so that neither is lost";
-            self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, node.place(), reason));
-        }
-        self.instances[index].identified = identified;
-        self.instances[index].key = key;
-    }
-
-    pub fn frame_key(&self, name: Name, ordinal: usize) -> Key {
-        Key::new(name, self.message.settings.own_system("frame"), format!("{}:{ordinal}", self.message.frame.digest()))
-    }
-
-    fn join_group(&mut self, index: usize, group: &'m Group<X>, row: &Name) {
-        let node = self.instances[index].node.clone();
-        let Some(parent) = self.resolve(group.parent, &node, &node).first().copied() else { return };
-        let action = match group.mode {
-            GroupMode::Asserts => Some(Action::Assert),
-            GroupMode::Snapshot => None,
-            GroupMode::Acted(rule) => {
-                let own = self.own(index);
-                let mut call = self.call(None, &node, &own);
-                rule(&mut call);
-                call.deliver(&mut Sink::Value(&mut Json::Null)).2
-            }
-        };
-        let key = &self.instances[index].key;
-        let item: Name = format!("{}|{}", key.system, key.value).into();
-        let found = self.group(parent, group, &node, row);
-        self.groups[found].items.push((item.clone(), action));
-        let parent = self.instances[parent].key.clone();
-        self.instances[index].member_of = Some(Membership { parent, group: group.name.clone(), item });
-    }
-
-    /// System and value by the first alternative that is wholly valued, and whether that is an identifier as it stands.
-    fn key_of(&self, plan: &KeyPlan<X>, node: &X::Node<'m>, home: &X::Node<'m>) -> Option<(KeyPart, bool)> {
-        plan.alternatives.iter().find_map(|parts| {
-            let [part] = &parts[..] else { return Some((self.composed(parts, node, home)?, false)) };
-            let found = self.key_part(part, node, home)?;
-            Some((found, matches!(part, Part::Identifier { .. } | Part::Rule(_))))
-        })
-    }
-
-    fn key_part(&self, part: &Part<X>, node: &X::Node<'m>, home: &X::Node<'m>) -> Option<KeyPart> {
-        let settings = self.message.settings;
-        let mut found = Vec::new();
-        match part {
-            Part::Identifier { kind, selector } => {
-                node.select(selector, &mut found);
-                found.iter().find_map(|node| self.engine.syntax.identifier(kind, node, settings))
-            }
-            Part::Text { name, selector } => {
-                node.select(selector, &mut found);
-                let text = found.iter().find_map(Node::text)?;
-                Some(KeyPart { system: settings.own_system(name), value: text.trim().to_owned() }).filter(|part| !part.value.is_empty())
-            }
-            Part::Label(label) => {
-                let index = self.resolve(*label, node, home).first().copied()?;
-                let key = &self.instances[index].key;
-                (!key.value.is_empty()).then(|| KeyPart { system: key.system.to_string(), value: key.value.to_string() })
-            }
-            Part::Feed => Some(KeyPart { system: settings.own_system("feed"), value: settings.feed.clone() }),
-            Part::Rule(rule) => rule(node, settings),
-        }
-    }
-
-    fn composed(&self, parts: &[Part<X>], node: &X::Node<'m>, home: &X::Node<'m>) -> Option<KeyPart> {
-        let (mut system, mut own_system, mut value) = (None, None, String::new());
-        for part in parts {
-            let found = self.key_part(part, node, home)?;
-            if !value.is_empty() {
-                value.push('|');
-            }
-            let gives_system = matches!(part, Part::Identifier { .. } | Part::Label(_) | Part::Rule(_)) && !found.system.is_empty();
-            if gives_system && system.is_some() {
-                escape(&found.system, &mut value);
-                value.push('|');
-            }
-            escape(&found.value, &mut value);
-            match part {
-                _ if gives_system => system = system.or(Some(found.system)),
-                Part::Text { .. } => own_system = own_system.or(Some(found.system)),
-                _ => {}
-            }
-        }
-        let system = system.or(own_system).unwrap_or_else(|| self.message.settings.own_system("feed"));
-        Some(KeyPart { system, value })
-    }
-
-    /// The smallest resource of a label whose context encloses a node.
-    fn enclosing(&self, label: LabelId, node: &X::Node<'m>) -> Option<usize> {
-        let inner = node.span();
-        let spans = self.by_label[label].iter().map(|index| (*index, self.instances[*index].node.span()));
-        spans
-            .filter(|(_, outer)| outer.start <= inner.start && inner.end <= outer.end)
-            .min_by_key(|(_, outer)| outer.end - outer.start)
-            .map(|(index, _)| index)
-    }
-
-    /// The resources that a label means here: the nearest that encloses the node, else all within the home of the
-    /// resource that speaks.
-    pub fn resolve(&self, label: LabelId, node: &X::Node<'m>, home: &X::Node<'m>) -> Vec<usize> {
-        if let [only] = self.by_label[label][..] {
-            return vec![only];
-        }
-        if let Some(index) = self.enclosing(label, node).or_else(|| self.enclosing(label, home)) {
-            return vec![index];
-        }
-        let outer = home.span();
-        let is_within = |index: &usize| {
-            let inner = self.instances[*index].node.span();
-            outer.start <= inner.start && inner.end <= outer.end
-        };
-        self.by_label[label].iter().copied().filter(is_within).collect()
-    }
-
-    pub fn reference(&self, index: usize) -> Json {
-        let instance = &self.instances[index];
-        let text = instance.reference.get_or_init(|| self.message.settings.reference(&instance.key).into());
-        Json::Object(vec![("reference".into(), Json::String(text.clone()))])
-    }
-
-    fn own(&self, index: usize) -> Own<'m, X> {
+    pub fn own(&self, index: usize) -> Own<'m, X> {
         let instance = &self.instances[index];
         Own { key: Some(instance.key.clone()), asserted: instance.asserted, weight: instance.weight, home: instance.node.clone() }
     }
 
-    fn call<'r>(&'r mut self, row: Option<&'m Row<X>>, context: &X::Node<'m>, own: &'r Own<'m, X>) -> Call<'r, 'm, X> {
+    pub fn call<'r>(&'r mut self, row: Option<&'m Row<X>>, context: &X::Node<'m>, own: &'r Own<'m, X>) -> Call<'r, 'm, X> {
         Call { run: self, row, context: context.clone(), own, given: Vec::new(), cleared: false, said: Vec::new(), action: None }
     }
 
@@ -430,7 +110,7 @@ impl<'m, X: Syntax> Run<'m, X> {
         self.own_traces(traced, index);
     }
 
-    fn own_traces(&mut self, from: usize, index: usize) {
+    pub fn own_traces(&mut self, from: usize, index: usize) {
         let lines = self.traces.iter_mut().flat_map(|traces| &mut traces[from..]);
         lines.filter(|line| line.placed && line.instance.is_none()).for_each(|line| line.instance = Some(index));
     }
@@ -515,7 +195,7 @@ impl<'m, X: Syntax> Run<'m, X> {
                     let value = self.reference(index);
                     let traced = self.traced();
                     self.trace(row, first);
-                    self.place(row, to, value, first, true, sink, base, traced);
+                    self.place(Spot { row, to, is_first: true, base, traced }, value, first, sink);
                 }
             }
             Make::Constant(value) => {
@@ -524,7 +204,7 @@ impl<'m, X: Syntax> Run<'m, X> {
                 }
                 let traced = self.traced();
                 self.trace(row, first);
-                self.place(row, to, value.clone(), first, true, sink, base, traced);
+                self.place(Spot { row, to, is_first: true, base, traced }, value.clone(), first, sink);
             }
             _ if row.join.is_some() => self.joined(row, make, to, context, sink, base),
             make => {
@@ -532,7 +212,7 @@ impl<'m, X: Syntax> Run<'m, X> {
                 for node in nodes.iter().filter(|node| !node.is_delete()) {
                     let traced = self.traced();
                     match self.value(row, make, to, node, own) {
-                        Some(value) => is_first &= !self.place(row, to, value, node, is_first, sink, base, traced),
+                        Some(value) => is_first &= !self.place(Spot { row, to, is_first, base, traced }, value, node, sink),
                         None => self.drop_traces(traced),
                     }
                 }
@@ -598,7 +278,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             if let Some(value) = value {
                 let traced = self.traced();
                 self.trace(row, &first);
-                self.place(row, to, value, &first, true, sink, base, traced);
+                self.place(Spot { row, to, is_first: true, base, traced }, value, &first, sink);
             }
         }
         self.give_back(found);
@@ -608,7 +288,8 @@ impl<'m, X: Syntax> Run<'m, X> {
         let traced = self.traced();
         let mut call = self.call(Some(row), context, own);
         rule(&mut call);
-        let (given, cleared, _) = call.deliver(sink);
+        call.deliver(sink);
+        let Call { given, cleared, .. } = call;
         self.drop_traces(traced);
         if cleared && given.is_empty() {
             return self.clear(row, row.to.as_ref(), context, sink);
@@ -624,7 +305,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             if !value.is_empty() {
                 let traced = self.traced();
                 self.trace(row, &node);
-                is_first &= !self.place(row, Some(to), value, &node, is_first, sink, base, traced);
+                is_first &= !self.place(Spot { row, to: Some(to), is_first, base, traced }, value, &node, sink);
             }
         }
     }
@@ -670,102 +351,6 @@ impl<'m, X: Syntax> Run<'m, X> {
             Make::Constant(value) => Some(value.clone()),
             Make::Nothing | Make::Label(_) => None,
         }
-    }
-
-    pub fn scalar(&mut self, primitive: Primitive, text: &str, node: &X::Node<'m>) -> Option<Json> {
-        let syntax = &self.engine.syntax;
-        match primitive.read(text, &|text| syntax.stamp(text), &self.message.settings.timezone) {
-            Ok(scalar) => {
-                if let Some(reason) = scalar.altered {
-                    self.issues.push(Issue::new(Severity::Information, IssueCode::Altered, node.place(), reason));
-                }
-                Some(scalar.value)
-            }
-            Err(reason) => {
-                self.issues.push(Issue::new(Severity::Warning, IssueCode::DataType, node.place(), reason));
-                None
-            }
-        }
-    }
-
-    /// A text through the row's code map, as the target wants it.
-    fn coded(&mut self, row: &Row<X>, primitive: Primitive, to: &Target, text: &str, node: &X::Node<'m>) -> Option<Json> {
-        let found = row.codes.as_ref().and_then(|map| map.get(text));
-        let is = |name: &str| *self.engine.plan.shape.of(to.kind).name == *name;
-        match (found, to.primitive) {
-            (Some([]), _) => None,
-            (Some([first, ..]), Some(own)) => {
-                let code = first.code(text);
-                match own {
-                    Primitive::String | Primitive::Code | Primitive::Uri | Primitive::Markdown | Primitive::Id => Some(code),
-                    own => self.scalar(own, code.as_str().unwrap_or(""), node),
-                }
-            }
-            (Some(codings), None) if is("CodeableConcept") => {
-                Some(Json::from_iter([("coding", Json::Array(codings.iter().map(|coding| coding.coding(text)).collect()))]))
-            }
-            (Some([first, ..]), None) => Some(first.coding(text)),
-            (None, own) => {
-                let kept = match own {
-                    Some(own) if to.codes.is_empty() => self.scalar(if own == Primitive::Code { primitive } else { own }, text, node),
-                    Some(_) => None,
-                    None if is("CodeableConcept") => {
-                        self.scalar(Primitive::String, text, node).map(|text| Json::from_iter([("text", text)]))
-                    }
-                    None => self.scalar(Primitive::String, text, node).map(|text| Json::from_iter([("display", text)])),
-                };
-                self.unknown_code(kept.is_some(), node);
-                kept
-            }
-        }
-    }
-
-    fn unknown_code(&mut self, kept: bool, node: &X::Node<'m>) {
-        let (severity, reason) = match kept {
-            true => (Severity::Information, "the code is in no map: kept as it was written"),
-            false => (Severity::Warning, "the code is in no map, and R4 allows only its own codes here"),
-        };
-        self.issues.push(Issue::new(severity, IssueCode::UnknownCode, node.place(), reason));
-    }
-
-    /// What a table made, with the target codings of its first code before its own.
-    fn recoded(&mut self, row: &Row<X>, to: &Target, value: Option<Json>, node: &X::Node<'m>) -> Option<Json> {
-        let Some(text) = node.text() else { return value };
-        let found = row.codes.as_ref().and_then(|map| map.get(&text));
-        let is_concept = *self.engine.plan.shape.of(to.kind).name == *"CodeableConcept";
-        let Some(codings) = found else {
-            self.unknown_code(value.is_some(), node);
-            return value;
-        };
-        if codings.is_empty() {
-            return value;
-        }
-        self.mark(node);
-        let targets: Vec<Json> = codings.iter().map(|coding| coding.coding(&text)).collect();
-        if !is_concept {
-            let mut value = value.unwrap_or_else(Json::object);
-            if let Some(Json::Object(members)) = targets.into_iter().next() {
-                members.into_iter().for_each(|(name, member)| value.set(name, member));
-            }
-            return Some(value);
-        }
-        let mut value = value.unwrap_or_else(Json::object);
-        let own = match value.remove("coding") {
-            Some(Json::Array(own)) => own,
-            _ => Vec::new(),
-        };
-        // The sender's coding without a system says no more than the target of the same code.
-        let says_more = |coding: &Json| {
-            !targets.iter().any(|target| {
-                target.get("code") == coding.get("code") && (coding.get("system").is_none() || coding.get("system") == target.get("system"))
-            })
-        };
-        let own: Vec<Json> = own.into_iter().filter(|coding| says_more(coding)).collect();
-        let mut members = vec![("coding".into(), Json::Array(targets.into_iter().chain(own).collect()))];
-        if let Json::Object(rest) = value {
-            members.extend(rest);
-        }
-        Some(Json::Object(members))
     }
 
     /// A resource within another's row, and the reference to it.
@@ -835,18 +420,8 @@ impl<'m, X: Syntax> Run<'m, X> {
     }
 
     /// Puts a value in its place; false where the place is taken, or R4 does not allow it there: an issue.
-    #[allow(clippy::too_many_arguments, reason = "each is of this one row, and no two travel together elsewhere")]
-    fn place(
-        &mut self,
-        row: &Row<X>,
-        to: Option<&Target>,
-        value: Json,
-        node: &X::Node<'m>,
-        is_first: bool,
-        sink: &mut Sink<'_>,
-        base: usize,
-        traced: usize,
-    ) -> bool {
+    fn place(&mut self, spot: Spot<'_, X>, value: Json, node: &X::Node<'m>, sink: &mut Sink<'_>) -> bool {
+        let Spot { row, to, is_first, base, traced } = spot;
         let Some(to) = to else { return false };
         let fault = match to.primitive {
             Some(primitive) if !primitive.fits(&value) => Some((IssueCode::DataType, "R4 does not allow this value here")),
@@ -862,7 +437,10 @@ impl<'m, X: Syntax> Run<'m, X> {
         let cells = &mut self.cells[base..];
         let placed = match sink {
             Sink::Value(root) => put(root, &to.steps, cells, value, is_first, path.as_mut()),
-            Sink::Slots(slots) => slots.put(&self.engine.plan, row, to, cells, value, is_first, &|| node.place().into(), path.as_mut()),
+            Sink::Slots(slots) => {
+                let open = || node.place().into();
+                slots.put(&self.engine.plan, (row, to, is_first), cells, value, &open, path.as_mut())
+            }
         };
         if placed {
             if let (Some(traces), Some(path)) = (&mut self.traces, path) {
@@ -886,7 +464,7 @@ impl<'m, X: Syntax> Run<'m, X> {
         }
     }
 
-    fn trace(&mut self, row: &Row<X>, node: &X::Node<'m>) {
+    pub fn trace(&mut self, row: &Row<X>, node: &X::Node<'m>) {
         if let Some(traces) = &mut self.traces {
             traces.push(TraceLine {
                 instance: None,
@@ -941,145 +519,20 @@ impl<'m, X: Syntax> Run<'m, X> {
         self.marks.get(id / 64).is_some_and(|word| word & (1 << (id % 64)) != 0)
     }
 
-    fn buffer(&mut self) -> Vec<X::Node<'m>> {
+    pub fn buffer(&mut self) -> Vec<X::Node<'m>> {
         self.buffers.pop().unwrap_or_default()
     }
 
-    fn give_back(&mut self, mut buffer: Vec<X::Node<'m>>) {
+    pub fn give_back(&mut self, mut buffer: Vec<X::Node<'m>>) {
         buffer.clear();
         self.buffers.push(buffer);
     }
 }
 
-impl<X: Syntax> Instance<'_, X> {
-    pub fn key_identifier(&self) -> Json {
-        Json::from_iter([("system", Json::String(self.key.system.clone())), ("value", Json::String(self.key.value.clone()))])
-    }
-}
-
-/// Percent-encodes what parts of a key are joined by.
-fn escape(part: &str, out: &mut String) {
-    for character in part.chars() {
-        match character {
-            '|' => out.push_str("%7C"),
-            '%' => out.push_str("%25"),
-            _ => out.push(character),
-        }
-    }
-}
-
-fn select_first<'m, N: Node<'m>>(selectors: &[N::Selector], context: &N, found: &mut Vec<N>) -> bool {
+/// The nodes of the first selector that finds any.
+pub(crate) fn select_first<'m, N: Node<'m>>(selectors: &[N::Selector], context: &N, found: &mut Vec<N>) -> bool {
     selectors.iter().any(|selector| {
         context.select(selector, found);
         !found.is_empty()
     })
-}
-
-/// Lays a value down at the end of a path, making what is missing on the way. False where another value is there.
-pub(crate) fn put(root: &mut Json, steps: &[Step], cells: &mut [u32], value: Json, is_first: bool, mut path: Option<&mut String>) -> bool {
-    let Some((last, inner)) = steps.split_last() else { return lay(root, value) };
-    let mut at = root;
-    for step in inner {
-        at = member(at, &step.name, step.many);
-        let mut index = None;
-        if step.many {
-            let Json::Array(elements) = at else { return false };
-            let cell = step.cell.map(|cell| &mut cells[cell]);
-            let found = match cell {
-                Some(cell) if *cell != UNSET => *cell as usize,
-                cell => {
-                    elements.push(Json::object());
-                    if let Some(cell) = cell {
-                        *cell = (elements.len() - 1) as u32;
-                    }
-                    elements.len() - 1
-                }
-            };
-            index = Some(found);
-            match elements.get_mut(found) {
-                Some(element) => at = element,
-                None => return false,
-            }
-        }
-        walk(&mut path, &step.name, index);
-    }
-    if !last.many {
-        walk(&mut path, &last.name, None);
-        let Json::Object(members) = object(at) else { return false };
-        return match members.iter_mut().find(|(name, _)| *name == last.name) {
-            Some((_, existing)) => is_first && lay(existing, value),
-            None => {
-                members.push((last.name.clone(), value));
-                true
-            }
-        };
-    }
-    let Json::Array(elements) = member(at, &last.name, true) else { return false };
-    let cell = last.cell.map(|cell| &mut cells[cell]);
-    match cell {
-        Some(cell) if *cell != UNSET && is_first => {
-            walk(&mut path, &last.name, Some(*cell as usize));
-            elements.get_mut(*cell as usize).is_some_and(|element| lay(element, value))
-        }
-        cell => {
-            if let Some(cell) = cell.filter(|cell| **cell == UNSET) {
-                *cell = elements.len() as u32;
-            }
-            walk(&mut path, &last.name, Some(elements.len()));
-            elements.push(value);
-            true
-        }
-    }
-}
-
-fn walk(path: &mut Option<&mut String>, name: &str, index: Option<usize>) {
-    if let Some(path) = path {
-        path.push_str(if path.is_empty() { "" } else { "." });
-        path.push_str(name);
-        if let Some(index) = index {
-            path.push_str(&format!("[{index}]"));
-        }
-    }
-}
-
-fn object(at: &mut Json) -> &mut Json {
-    if !matches!(at, Json::Object(_)) {
-        *at = Json::object();
-    }
-    at
-}
-
-/// The member of an object, made where it is missing.
-fn member<'j>(at: &'j mut Json, name: &Name, many: bool) -> &'j mut Json {
-    let Json::Object(members) = object(at) else { unreachable!("just made an object") };
-    let index = members.iter().position(|(member, _)| member == name).unwrap_or_else(|| {
-        members.push((name.clone(), if many { Json::Array(Vec::new()) } else { Json::object() }));
-        members.len() - 1
-    });
-    &mut members[index].1
-}
-
-/// Lays a value over what is there: into what is empty, or members that are missing. False where anything differs.
-fn lay(existing: &mut Json, value: Json) -> bool {
-    match (existing, value) {
-        (existing, value) if existing.is_empty() => {
-            *existing = value;
-            true
-        }
-        (Json::Object(members), Json::Object(new)) => {
-            let mut whole = true;
-            for (name, value) in new {
-                match members.iter_mut().find(|(member, _)| *member == name) {
-                    Some((_, member)) => whole &= lay(member, value),
-                    None => members.push((name, value)),
-                }
-            }
-            whole
-        }
-        (Json::Array(elements), Json::Array(new)) => {
-            elements.extend(new);
-            true
-        }
-        (existing, value) => *existing == value,
-    }
 }

@@ -1,9 +1,11 @@
 //! What was said of each resource, as ranked statements.
 
 use crate::call::Action;
-use crate::evaluate::{GroupFound, Instance, Run, put};
+use crate::evaluate::Run;
 use crate::node::{Node, Syntax};
 use crate::plan::*;
+use crate::put::put;
+use crate::resources::{GroupFound, Instance};
 use crate::shape::TypeId;
 use contract::{
     Authority, Class, Contribution, Explanation, Issue, IssueCode, Json, Key, Name, Rank, Severity, Slot, Statement, Trace, Translation,
@@ -63,15 +65,13 @@ impl Slots {
         self.said.is_empty() && self.accounts.iter().all(|account| account.root.is_empty() && account.members.is_empty())
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// Puts a value of a row in its place; false where that is taken.
     pub fn put<X: Syntax>(
         &mut self,
         plan: &Plan<X>,
-        row: &Row<X>,
-        to: &Target,
+        (row, to, is_first): (&Row<X>, &Target, bool),
         cells: &mut [u32],
         value: Json,
-        is_first: bool,
         place: &dyn Fn() -> Name,
         path: Option<&mut String>,
     ) -> bool {
@@ -240,9 +240,7 @@ impl<'m, X: Syntax> Run<'m, X> {
         let shape = &plan.shape;
         let mut slots = std::mem::take(&mut instance.slots);
         settle_implied(plan, &mut slots.accounts);
-        for said in &mut slots.said {
-            self.guard_said(instance.kind, said);
-        }
+        slots.said.retain_mut(|said| self.guard_said(instance.kind, said));
         self.give_identifier(instance, &mut slots);
         self.fill_absences(instance.kind, &mut slots);
         let mut statements = Vec::with_capacity(slots.accounts.len() + slots.said.len());
@@ -309,15 +307,15 @@ impl<'m, X: Syntax> Run<'m, X> {
         }
     }
 
-    /// Cuts what a rule said to what R4 allows.
-    fn guard_said(&mut self, kind: TypeId, said: &mut Said) {
+    /// Cuts what a rule said to what R4 allows; false where nothing is left of it.
+    fn guard_said(&mut self, kind: TypeId, said: &mut Said) -> bool {
         let shape = &self.engine.plan.shape;
         let list = match &said.slot {
             Slot::Repeats { element, .. } if !element.contains('.') => Some(element.clone()),
             Slot::Element(_) => None,
-            _ => return,
+            _ => return true,
         };
-        let Some(value) = said.value.take() else { return };
+        let Some(value) = said.value.take() else { return true };
         let mut body = match &list {
             Some(element) => Json::Object(vec![(element.clone(), value)]),
             None => value,
@@ -332,6 +330,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             Some(element) => body.remove(element),
             None => Some(body).filter(|body| !body.is_empty()),
         };
+        said.value.is_some()
     }
 
     /// What is pointed at has at least its identifier.

@@ -6,6 +6,7 @@
 //! rule sees. [`Shape`] holds R4's own definitions and keeps what is emitted within them.
 
 mod call;
+mod coded;
 mod compile;
 mod condition;
 mod engine;
@@ -13,10 +14,13 @@ mod evaluate;
 mod finish;
 mod node;
 mod plan;
+mod put;
+mod resources;
 mod scalar;
 mod shape;
 mod stamp;
 mod table;
+mod target;
 
 pub use call::{Action, Call};
 pub use engine::{Engine, Message};
