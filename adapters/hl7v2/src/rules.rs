@@ -182,6 +182,11 @@ fn ndl_system(call: Ask<'_, '_, '_>) {
 fn system(call: Ask<'_, '_, '_>, kind: Kind) {
     let context = *call.context();
     if let Some(part) = identifier::read(kind, &context, call.settings()) {
+        for part in identifier::assigner_parts(kind) {
+            if let Some(node) = context.first(part) {
+                call.text(&node);
+            }
+        }
         call.give(Json::from(part.system), &context);
     }
 }
