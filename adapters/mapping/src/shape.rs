@@ -476,7 +476,9 @@ pub fn choice_name(base: &str, kind: &str) -> String {
 /// An extension has a url, and a value or extensions of its own (ext-1): a value that could not be read leaves neither.
 fn is_whole_extension(extension: &Json) -> bool {
     let Json::Object(members) = extension else { return false };
-    let holds = |(name, value): &(Arc<str>, Json)| (&**name == "extension" || name.starts_with("value") || name.starts_with("_value")) && !value.is_empty();
+    let holds = |(name, value): &(Arc<str>, Json)| {
+        (&**name == "extension" || name.starts_with("value") || name.starts_with("_value")) && !value.is_empty()
+    };
     extension.get("url").is_some() && members.iter().any(holds)
 }
 
