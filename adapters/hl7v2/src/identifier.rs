@@ -99,15 +99,20 @@ pub(crate) fn text<'m>(node: &Node<'m>, part: &str) -> Option<Cow<'m, str>> {
     }
 }
 
-pub(crate) fn assigner<'m>(kind: Kind, node: &Node<'m>) -> Assigner<'m> {
+/// Where a type holds its assigner: namespace, universal id and its type.
+pub(crate) fn assigner_parts(kind: Kind) -> [&'static str; 3] {
     match kind {
-        Kind::Cx => Assigner::read(node, ["4.1", "4.2", "4.3"]),
-        Kind::Ei => Assigner::read(node, ["2", "3", "4"]),
-        Kind::Xcn => Assigner::read(node, ["9.1", "9.2", "9.3"]),
-        Kind::Xon => Assigner::read(node, ["6.1", "6.2", "6.3"]),
-        Kind::Hd => Assigner::read(node, ["1", "2", "3"]),
-        Kind::Ndl => Assigner::read(node, ["1.9", "1.10", "1.11"]),
+        Kind::Cx => ["4.1", "4.2", "4.3"],
+        Kind::Ei => ["2", "3", "4"],
+        Kind::Xcn => ["9.1", "9.2", "9.3"],
+        Kind::Xon => ["6.1", "6.2", "6.3"],
+        Kind::Hd => ["1", "2", "3"],
+        Kind::Ndl => ["1.9", "1.10", "1.11"],
     }
+}
+
+pub(crate) fn assigner<'m>(kind: Kind, node: &Node<'m>) -> Assigner<'m> {
+    Assigner::read(node, assigner_parts(kind))
 }
 
 /// System and value; `None` without a value, and for numbers that stand for nobody.

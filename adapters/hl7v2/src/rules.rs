@@ -119,7 +119,7 @@ fn recorded(call: Ask<'_, '_, '_>) {
     }
 }
 
-/// Name of a coding system as a URI: by the row's map (table 0396), as `urn:oid:`, as it stands where it is a URI, else
+/// Name of a coding system as a URI: by the row's map (table 0396), `HL7nnnn` as HL7's own table, an OID as `urn:oid:`, as it stands where it is a URI, else
 /// below the feed: the same local name may mean another table at the next sender.
 fn coding_system(call: Ask<'_, '_, '_>) {
     for node in call.nodes() {
@@ -127,12 +127,19 @@ fn coding_system(call: Ask<'_, '_, '_>) {
         let mapped = call.codes(&name).or_else(|| call.codes(&name.to_ascii_uppercase()));
         let system = match mapped.and_then(|codings| codings.first()) {
             Some(coding) => coding.code(&name),
+            None if table_number(&name).is_some() => Json::from(format!("http://terminology.hl7.org/CodeSystem/v2-{}", &name[3..])),
             None if identifier::is_oid(&name) => Json::from(format!("urn:oid:{name}")),
             None if (name.starts_with("http") || name.starts_with("urn:")) && !name.contains(char::is_whitespace) => Json::from(&*name),
             None => Json::from(call.settings().own_system(&name)),
         };
         return call.give(system, &node);
     }
+}
+
+/// `HL70001`: a table of HL7.
+fn table_number(name: &str) -> Option<u16> {
+    let digits = name.strip_prefix("HL7")?;
+    (digits.len() == 4 && digits.bytes().all(|byte| byte.is_ascii_digit())).then(|| digits.parse().ok())?
 }
 
 /// System of the control id: the sender's own numbers.
@@ -182,6 +189,11 @@ fn ndl_system(call: Ask<'_, '_, '_>) {
 fn system(call: Ask<'_, '_, '_>, kind: Kind) {
     let context = *call.context();
     if let Some(part) = identifier::read(kind, &context, call.settings()) {
+        for part in identifier::assigner_parts(kind) {
+            if let Some(node) = context.first(part) {
+                call.text(&node);
+            }
+        }
         call.give(Json::from(part.system), &context);
     }
 }

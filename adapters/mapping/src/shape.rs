@@ -345,7 +345,7 @@ impl Shape {
                 Json::Array(elements) => {
                     elements.iter_mut().for_each(|value| self.complete(element.kind, value));
                     if &**name == "extension" {
-                        elements.retain(|extension| extension.get("url").is_some());
+                        elements.retain(is_whole_extension);
                     }
                     !elements.is_empty()
                 }
@@ -368,7 +368,7 @@ impl Shape {
                 Json::Array(elements) => {
                     elements.iter_mut().for_each(|value| self.complete(element.kind, value));
                     if &**name == "extension" {
-                        elements.retain(|extension| extension.get("url").is_some());
+                        elements.retain(is_whole_extension);
                     }
                 }
                 value if self.of(element.kind).kind == Kind::Backbone => self.complete_below(element.kind, value),
@@ -471,6 +471,15 @@ pub fn choice_name(base: &str, kind: &str) -> String {
     name.extend(characters.next().map(|first| first.to_ascii_uppercase()));
     name.push_str(characters.as_str());
     name
+}
+
+/// An extension has a url, and a value or extensions of its own (ext-1): a value that could not be read leaves neither.
+fn is_whole_extension(extension: &Json) -> bool {
+    let Json::Object(members) = extension else { return false };
+    let holds = |(name, value): &(Arc<str>, Json)| {
+        (&**name == "extension" || name.starts_with("value") || name.starts_with("_value")) && !value.is_empty()
+    };
+    extension.get("url").is_some() && members.iter().any(holds)
 }
 
 #[cfg(test)]

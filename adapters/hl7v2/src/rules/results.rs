@@ -170,7 +170,13 @@ pub fn value_attachment(call: Ask<'_, '_, '_>) {
     } else {
         let data = node.first("5").and_then(|node| node.whole_text()).unwrap_or_default();
         match bytes(&data, text(&node, "4").as_deref()) {
-            Some(bytes) => attachment.set("data", Json::from(STANDARD.encode(bytes))),
+            Some(bytes) => {
+                // R4 wants a type where there are data (att-1).
+                if attachment.get("contentType").is_none() {
+                    attachment.set("contentType", "application/octet-stream".into());
+                }
+                attachment.set("data", Json::from(STANDARD.encode(bytes)));
+            }
             None => return call.issue(Severity::Warning, IssueCode::DataType, &node, "the data are not encoded as ED.4 says: not carried"),
         }
     }
