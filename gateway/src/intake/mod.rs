@@ -19,6 +19,7 @@ pub use ingest::Ingest;
 use crate::api::Refusals;
 use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
+use crate::config::Listener;
 use crate::observe::Metrics;
 use crate::store::{Arrival, Seen, Store, StoreError};
 use bytes::Bytes;
@@ -130,8 +131,9 @@ impl Intake {
             metrics.feed(feed.name());
             quarantine.count(&*store, feed.name())?;
         }
-        // Frames of no feed stand under their listener.
-        for listener in feeds.iter().map(|feed| feed.config.listener.to_string()).collect::<BTreeSet<_>>() {
+        // Frames of no feed stand under their MLLP listener.
+        let listeners = feeds.iter().map(|feed| &feed.config.listener).filter(|listener| **listener != Listener::Https);
+        for listener in listeners.map(Listener::to_string).collect::<BTreeSet<_>>() {
             quarantine.count(&*store, &listener)?;
         }
         let desks = Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from));
