@@ -1,16 +1,15 @@
 use crate::batch;
 use crate::envelope;
 use crate::er7;
-use crate::event;
-use crate::identity;
 use crate::reply;
+use crate::rules;
 use crate::structure::Structures;
-use crate::syntax::Er7;
+use crate::syntax::{Er7, event_step};
 use bytes::Bytes;
 use contract::{
     Adapter, Dialect, Envelope, Explanation, Frame, Issue, IssueCode, Outcome, Rejection, Sequence, Settings, Severity, Translation,
 };
-use mapping::{Engine, Message, Shape, TableErrors};
+use mapping::{Engine, Message, Shape, TableErrors, Weight};
 use schemas::Tables;
 use std::sync::Arc;
 
@@ -20,23 +19,33 @@ pub struct Hl7v2 {
     recipe: String,
 }
 
+impl Hl7v2 {
+    /// From the tables of `schemas/hl7v2`. The error lists all mistakes, with file, line, and what to write instead.
+    pub fn new(tables: &Tables, shape: Arc<Shape>) -> Result<Self, TableErrors> {
+        let mut errors = TableErrors::default();
+        let structures = tables.get("structures").ok_or_else(|| "the table of message structures is missing".to_owned());
+        let structures = structures.and_then(Structures::read).unwrap_or_else(|reason| {
+            errors.push("structures", 1, reason);
+            Structures::flat()
+        });
+        match Engine::compile(tables, shape, Er7) {
+            Ok(engine) if errors.0.is_empty() => {
+                let words: String = tables.iter().flat_map(|(name, text)| [name, "\n", text, "\n"]).collect();
+                let recipe = format!("{}-{}", env!("CARGO_PKG_VERSION"), Frame::new(words.into_bytes()).digest());
+                Ok(Self { shared: Arc::new(Shared { engine, structures }), recipe })
+            }
+            Ok(_) => Err(errors),
+            Err(more) => {
+                errors.0.extend(more.0);
+                Err(errors)
+            }
+        }
+    }
+}
+
 struct Shared {
     engine: Engine<Er7>,
     structures: Structures,
-}
-
-impl Hl7v2 {
-    /// From the tables of `schemas/hl7v2`.
-    pub fn new(tables: &Tables, shape: Arc<Shape>) -> Result<Self, TableErrors> {
-        let words: String = tables.iter().flat_map(|(name, text)| [name, "\n", text, "\n"]).collect();
-        let recipe = format!("{}-{}", env!("CARGO_PKG_VERSION"), Frame::new(words.into_bytes()).digest());
-        let structures = Structures::read(tables.get("structures").unwrap_or_default()).map_err(|reason| {
-            let mut errors = TableErrors::default();
-            errors.push("structures", 0, reason);
-            errors
-        })?;
-        Ok(Self { shared: Arc::new(Shared { engine: Engine::compile(tables, shape, Er7)?, structures }), recipe })
-    }
 }
 
 impl Dialect for Hl7v2 {
@@ -53,7 +62,7 @@ impl Dialect for Hl7v2 {
     }
 
     fn adapter(&self, settings: Settings) -> Arc<dyn Adapter> {
-        Arc::new(Hl7v2Adapter { shared: self.shared.clone(), settings })
+        Arc::new(Er7Adapter { shared: self.shared.clone(), settings })
     }
 
     fn recipe(&self) -> String {
@@ -61,12 +70,12 @@ impl Dialect for Hl7v2 {
     }
 }
 
-struct Hl7v2Adapter {
+struct Er7Adapter {
     shared: Arc<Shared>,
     settings: Settings,
 }
 
-impl Adapter for Hl7v2Adapter {
+impl Adapter for Er7Adapter {
     fn envelope(&self, frame: &Frame) -> Result<Envelope, Rejection> {
         envelope::envelope(frame, &self.settings)
     }
@@ -74,19 +83,17 @@ impl Adapter for Hl7v2Adapter {
     fn translate(&self, frame: &Frame, envelope: &Envelope) -> Result<Translation, Rejection> {
         self.with_message(frame, envelope, |engine, message, issues| {
             let mut translation = engine.translate(message);
-            translation.issues.splice(0..0, issues);
-            translation
-        })
-        .and_then(|translation| {
-            if translation.contributions.is_empty() { Err(Rejection::Untranslatable(translation.issues)) } else { Ok(translation) }
+            translation.issues.splice(..0, issues);
+            checked(translation)
         })
     }
 
     fn explain(&self, frame: &Frame, envelope: &Envelope) -> Result<Explanation, Rejection> {
         self.with_message(frame, envelope, |engine, message, issues| {
             let mut explanation = engine.explain(message);
-            explanation.translation.issues.splice(0..0, issues);
-            explanation
+            explanation.translation.issues.splice(..0, issues);
+            explanation.translation = checked(explanation.translation)?;
+            Ok(explanation)
         })
     }
 
@@ -95,46 +102,57 @@ impl Adapter for Hl7v2Adapter {
     }
 }
 
-impl Hl7v2Adapter {
+impl Er7Adapter {
     fn with_message<T>(
         &self,
         frame: &Frame,
         envelope: &Envelope,
-        done: impl for<'m> FnOnce(&'m Engine<Er7>, &'m Message<'m, Er7>, Vec<Issue>) -> T,
+        done: impl for<'m> FnOnce(&'m Engine<Er7>, &'m Message<'m, Er7>, Vec<Issue>) -> Result<T, Rejection>,
     ) -> Result<T, Rejection> {
-        let read = er7::Message::parse(frame.bytes(), self.settings.character_set.as_deref(), &self.shared.structures)
-            .map_err(Rejection::Malformed)?;
-        let unsupported = || {
-            Rejection::Unsupported(Issue::new(
-                Severity::Error,
-                IssueCode::NotSupported,
-                "MSH-9",
-                "no table for this message type and event",
-            ))
+        let Shared { engine, structures } = &*self.shared;
+        let parsed =
+            er7::Message::parse(frame.bytes(), self.settings.character_set.as_deref(), structures).map_err(Rejection::Malformed)?;
+        let kind = &envelope.message_type;
+        let table = parsed.structure().filter(|table| engine.knows(table) && (kind.code != "ADT" || event_step(&kind.event) > 0));
+        let Some(table) = table else {
+            let reason = "no table translates messages of this type";
+            return Err(Rejection::Unsupported(Issue::new(Severity::Error, IssueCode::NotSupported, "MSH[1]-9", reason)));
         };
-        let table = read.structure().filter(|table| self.shared.engine.knows(table)).ok_or_else(unsupported)?;
-        let root = read.root();
-        identity::consistent(&root, &self.settings)?;
+        let root = parsed.root();
+        if let Some(issue) = rules::contradiction(&root, &self.settings) {
+            return Err(Rejection::Held(issue));
+        }
+        let count = |number: &str| root.first(number).and_then(|node| node.text()?.trim().parse().ok());
         let sequence = match self.settings.sequence {
-            None => 0,
-            Some(Sequence::ControlId) => envelope.control_id.parse().unwrap_or(0),
-            Some(Sequence::Msh13) => root.first("MSH-13").and_then(|node| node.text()).and_then(|text| text.parse().ok()).unwrap_or(0),
+            Some(Sequence::ControlId) => count("MSH-10"),
+            Some(Sequence::Msh13) => count("MSH-13"),
+            None => None,
         };
-        let weight = event::weight(&envelope.message_type.event);
-        let message = Message { table, root, frame, envelope, settings: &self.settings, sequence, weight };
-        Ok(done(&self.shared.engine, &message, read.issues().to_vec()))
+        let message = Message {
+            table,
+            root,
+            frame,
+            envelope,
+            settings: &self.settings,
+            sequence: sequence.unwrap_or(0),
+            weight: Weight { settled: 0, step: event_step(&kind.event) },
+        };
+        let issues = parsed.issues().to_vec();
+        done(engine, &message, issues)
     }
+}
+
+/// A message that gives no resource of its own is refused, with all that was found.
+fn checked(translation: Translation) -> Result<Translation, Rejection> {
+    let says_something = translation.contributions.iter().any(|contribution| contribution.class != contract::Class::Message);
+    if says_something {
+        return Ok(translation);
+    }
+    let reason = "nothing in it makes a resource: PID is missing or empty";
+    let mut issues = vec![Issue::new(Severity::Error, IssueCode::Required, "", reason)];
+    issues.extend(translation.issues);
+    Err(Rejection::Untranslatable(issues))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_tables_are_whole() {
-        let shape = Arc::new(Shape::r4().unwrap());
-        if let Err(errors) = Hl7v2::new(&Tables::embedded("hl7v2"), shape) {
-            panic!("{errors}");
-        }
-    }
-}
+mod tests;

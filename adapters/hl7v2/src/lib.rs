@@ -1,8 +1,5 @@
-//! HL7 v2: ER7 in, FHIR out, acknowledgements back.
-//!
-//! To read a message's way: `batch` cuts files, [`er7`] reads one message with `charset` and `escape`, `structure`
-//! arranges its segments in groups, `node` finds what the tables name, `syntax` and `rules` say what tables cannot,
-//! `reply` answers.
+//! HL7 v2: ER7 in, acknowledgements out. The tables of `schemas/hl7v2` say what a message becomes; what is a rule is here
+//! (`rules`, `keys`).
 
 pub mod batch;
 pub mod charset;
@@ -10,8 +7,8 @@ mod dialect;
 pub mod envelope;
 pub mod er7;
 pub mod escape;
-mod event;
-mod identity;
+mod identifier;
+mod keys;
 pub mod node;
 pub mod reply;
 mod rules;

@@ -151,6 +151,23 @@ impl<'m> Node<'m> {
         found.into_iter().next()
     }
 
+    /// All nodes that a selector finds; none where it is no selector.
+    pub fn all(&self, selector: &str) -> Vec<Self> {
+        let mut found = Vec::new();
+        if let Ok(selector) = Selector::read(selector) {
+            self.select(&selector, &mut found);
+        }
+        found
+    }
+
+    /// Name of the group that it is; `None` for the message itself, and for what is no group.
+    pub fn group_name(&self) -> Option<&'m str> {
+        match self.at {
+            At::Group(group) => self.message.group_name(group),
+            _ => None,
+        }
+    }
+
     /// The text of its first leaf, unescaped: what was a plain field may have become a composite (§2.8). `None` where
     /// that is empty, `""`, or it is a segment or group.
     pub fn text(&self) -> Option<Cow<'m, str>> {
@@ -442,6 +459,10 @@ impl Message {
                 self.find_below(*inner, name, found);
             }
         }
+    }
+
+    fn group_name(&self, group: u32) -> Option<&str> {
+        self.grammar.group_name(self.groups[group as usize].rule)
     }
 
     fn is_named(&self, segment: u32, name: &Name) -> bool {

@@ -117,6 +117,14 @@ impl Grammar {
         self.name.as_deref()
     }
 
+    /// The name of a rule that is a group; `None` for the message itself.
+    pub(crate) fn group_name(&self, rule: usize) -> Option<&str> {
+        match &self.rules[rule].name {
+            Name::Group(name) if !name.is_empty() => Some(name),
+            _ => None,
+        }
+    }
+
     fn flat() -> Self {
         let root = Rule { name: Name::Group("".into()), optional: false, repeats: false, children: Vec::new() };
         Self { name: None, rules: vec![root] }

@@ -1,5 +1,5 @@
-use crate::event;
-use crate::identity;
+use crate::identifier;
+use crate::keys;
 use crate::node::{Node, Selector};
 use crate::rules;
 use contract::Settings;
@@ -16,66 +16,75 @@ impl Syntax for Er7 {
         Selector::read(text)
     }
 
-    /// The closed list of rules, each documented where it stands.
     fn rule(&self, name: &str) -> Option<Rule<Self>> {
-        Some(match name {
-            "birth_time" => rules::birth_time,
-            "coding_system" => rules::coding_system,
-            "content_type" => rules::content_type,
-            "cx_system" => rules::cx_system,
-            "ei_system" => rules::ei_system,
-            "endpoint" => rules::endpoint,
-            "dg1_action" => rules::dg1_action,
-            "iam_action" => rules::iam_action,
-            "pr1_action" => rules::pr1_action,
-            "link" => rules::link,
-            "merge" => rules::merge,
-            "move_class" => rules::move_class,
-            "move_location" => rules::move_location,
-            "moves" => rules::moves,
-            "narrative" => rules::narrative,
-            "unit_code" => rules::unit_code,
-            "unit_system" => rules::unit_system,
-            "unlink" => rules::unlink,
-            "xcn_system" => rules::xcn_system,
-            "xon_system" => rules::xon_system,
-            _ => return None,
-        })
+        rules::named(name)
     }
 
     fn key_rule(&self, name: &str) -> Option<KeyRule<Self>> {
-        Some(match name {
-            "patient" => |node, settings| identity::patient(node, settings),
-            "merged" => |node, settings| identity::merged(node, settings),
-            "visit" => |node, settings| identity::visit(node, settings),
-            "place" => |node, settings| identity::place(node, settings, &["4.1", "7", "8", "1", "2", "3"]),
-            "place_room" => |node, settings| identity::place(node, settings, &["4.1", "7", "8", "1", "2"]),
-            "place_ward" => |node, settings| identity::place(node, settings, &["4.1", "7", "8", "1"]),
-            "place_site" => |node, settings| identity::place(node, settings, &["4.1"]),
-            _ => return None,
-        })
+        keys::named(name)
     }
 
     fn has_identifier(&self, kind: &str) -> bool {
-        matches!(kind, "CX" | "EI" | "XCN" | "XON" | "HD")
+        identifier::Kind::named(kind).is_some()
     }
 
     fn identifier(&self, kind: &str, node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
-        identity::identifier(kind, node, settings)
+        identifier::read(identifier::Kind::named(kind)?, node, settings)
     }
 
+    /// Results by their own status (`state.md`, Rank): a late preliminary never covers a final.
     fn weight(&self, kind: &str, context: &Node<'_>, message: Weight) -> Weight {
-        let status = |selector: &str| {
-            context.first(selector).and_then(|node| node.text()).map(|text| event::result_weight(&text)).unwrap_or_default()
+        let status = match kind {
+            "Observation" => context.first("OBX-11"),
+            "DiagnosticReport" => context.first("OBR-25"),
+            _ => return message,
         };
-        match kind {
-            "Observation" => status("OBX-11"),
-            "DiagnosticReport" => status("OBR-25"),
-            _ => message,
-        }
+        let status = status.and_then(|node| node.text());
+        status.map_or(message, |status| result_weight(status.trim()))
     }
 
     fn leaves<'m>(&self, root: &Node<'m>, leaf: &mut dyn FnMut(Node<'m>)) {
-        root.leaves(&mut |node| leaf(node));
+        root.leaves(leaf);
+    }
+}
+
+/// Tables 0085 and 0123: entered or partial, then final, corrected, and last deleted or wrong.
+fn result_weight(status: &str) -> Weight {
+    let (settled, step) = match status {
+        "F" | "U" | "V" | "X" => (1, 2),
+        "A" | "B" | "C" => (1, 3),
+        "D" | "W" => (1, 4),
+        _ => (0, 1),
+    };
+    Weight { settled, step }
+}
+
+/// The place of an ADT event among events of one stamp (`state.md`, Rank); other messages have none.
+pub(crate) fn event_step(event: &str) -> u8 {
+    match event {
+        "A05" | "A28" => 1,
+        "A01" | "A04" => 2,
+        "A02" | "A06" | "A07" => 3,
+        "A08" | "A31" | "A24" | "A37" | "A40" => 4,
+        "A03" => 5,
+        "A11" | "A12" | "A13" => 6,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_preliminary_never_covers_a_final() {
+        let ordered = ["P", "F", "C", "D"].map(result_weight);
+        assert!(ordered.windows(2).all(|pair| (pair[0].settled, pair[0].step) < (pair[1].settled, pair[1].step)));
+    }
+
+    #[test]
+    fn events_of_one_stamp_have_an_order() {
+        let steps = ["A28", "A01", "A02", "A08", "A03", "A13"].map(event_step);
+        assert!(steps.windows(2).all(|pair| pair[0] < pair[1]));
     }
 }

@@ -20,6 +20,9 @@ pub struct Call<'r, 'm, X: Syntax> {
     pub(crate) action: Option<Action>,
 }
 
+/// What a rule gave for its row's `to`, whether it cleared it, and what an item's action code wants.
+pub(crate) type Delivered<N> = (Vec<(Json, N)>, bool, Option<Action>);
+
 /// What an item's action code wants of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -149,7 +152,7 @@ impl<'m, X: Syntax> Call<'_, 'm, X> {
         self.run.issues.push(Issue::new(severity, code, node.place(), reason));
     }
 
-    pub(crate) fn deliver(self, sink: &mut Sink<'_>) -> (Vec<(Json, X::Node<'m>)>, bool, Option<Action>) {
+    pub(crate) fn deliver(self, sink: &mut Sink<'_>) -> Delivered<X::Node<'m>> {
         if let Sink::Slots(slots) = sink {
             slots.said.extend(self.said);
         }

@@ -52,7 +52,6 @@ pub(crate) struct Instance<'m, X: Syntax> {
 /// What rows need to know of the resource they speak of.
 pub(crate) struct Own<'m, X: Syntax> {
     pub key: Option<Key>,
-    pub class: Class,
     pub asserted: i64,
     pub weight: Weight,
     pub home: X::Node<'m>,
@@ -402,13 +401,7 @@ impl<'m, X: Syntax> Run<'m, X> {
 
     fn own(&self, index: usize) -> Own<'m, X> {
         let instance = &self.instances[index];
-        Own {
-            key: Some(instance.key.clone()),
-            class: instance.class,
-            asserted: instance.asserted,
-            weight: instance.weight,
-            home: instance.node.clone(),
-        }
+        Own { key: Some(instance.key.clone()), asserted: instance.asserted, weight: instance.weight, home: instance.node.clone() }
     }
 
     fn call<'r>(&'r mut self, row: Option<&'m Row<X>>, context: &X::Node<'m>, own: &'r Own<'m, X>) -> Call<'r, 'm, X> {
@@ -781,7 +774,7 @@ impl<'m, X: Syntax> Run<'m, X> {
         let mention = nested.class == Class::Mention;
         let found = self.key_of(&nested.key, node, &own.home);
         let key = found.as_ref().map(|(part, _)| Key::new(nested.name.clone(), part.system.as_str(), part.value.as_str()));
-        let inner = Own { key: key.clone(), class: nested.class, asserted: own.asserted, weight: own.weight, home: own.home.clone() };
+        let inner = Own { key: key.clone(), asserted: own.asserted, weight: own.weight, home: own.home.clone() };
         let mut slots = Slots::default();
         self.table(nested.table, node, &inner, &mut Sink::Slots(&mut slots));
         if slots.is_empty() && key.is_none() {
@@ -842,6 +835,7 @@ impl<'m, X: Syntax> Run<'m, X> {
     }
 
     /// Puts a value in its place; false where the place is taken, or R4 does not allow it there: an issue.
+    #[allow(clippy::too_many_arguments, reason = "each is of this one row, and no two travel together elsewhere")]
     fn place(
         &mut self,
         row: &Row<X>,

@@ -6,6 +6,7 @@ mod scope;
 pub(crate) mod testing;
 mod verifier;
 
+pub(crate) use verifier::is_id;
 pub use verifier::{Issuer, TokenError, Verifier};
 
 use std::fmt;
