@@ -1,18 +1,13 @@
-use super::{Done, Failure, Options};
-use crate::adapters::dialects;
+use super::desk::{By, Desk, files, read};
+use super::{Done, Options};
+use crate::seal;
 use crate::state::bundle;
-use bytes::Bytes;
-use clap::Args;
-use contract::{Adapter, Dialect, Envelope, Explanation, Frame, Issue, Json, OutcomeKind, Settings, Severity, Translation};
-use std::io::{Read, Write};
+use contract::{Adapter, Frame, Issue, IssueCode, Json, OutcomeKind, Rejection, Settings, Severity};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
-/// Files of a folder that are larger are passed over: no message is.
-const FILE_BYTES_MAX: u64 = 1 << 30;
-
-#[derive(Args, Debug)]
+#[derive(clap::Args, Debug)]
 pub struct Arguments {
     /// Files or folders (walked, sorted); `-` is standard input
     #[arg(required = true, value_name = "PATH")]
@@ -27,65 +22,39 @@ pub struct Arguments {
     ndjson: bool,
 }
 
-#[derive(Args, Debug)]
-pub struct Explained {
-    /// A file with one message; `-` is standard input
-    path: PathBuf,
-    #[command(flatten)]
-    by: By,
-}
-
-/// By which adapter and settings a file is read.
-#[derive(Args, Debug)]
-struct By {
-    /// Translate with this feed's settings
-    #[arg(long, value_name = "NAME")]
-    feed: Option<String>,
-    /// Read the files as this dialect, instead of by their content
-    #[arg(long, value_name = "NAME")]
-    adapter: Option<String>,
-    /// Tables from this folder instead of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    schemas: Option<PathBuf>,
-}
-
 /// Translates without storing. 0 all translated, 1 any refused.
 pub fn run(options: &Options, arguments: &Arguments) -> Done {
-    let desk = Desk::new(options, &arguments.by)?;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut desk = Desk::new(options, &arguments.by)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
     let (mut refused, mut passed_over) = (0, 0);
     for (path, named) in files(&arguments.paths)? {
-        let bytes = read(&path)?;
-        let Some(dialect) = desk.dialect(&bytes) else {
-            if named && desk.only.is_none() {
-                eprintln!("{}: no known dialect; --adapter names one", path.display());
+        let bytes = match read(&path) {
+            Ok(bytes) => bytes,
+            Err(reason) => {
+                eprintln!("{reason}");
                 refused += 1;
-            } else {
-                passed_over += 1;
+                continue;
             }
-            continue;
         };
-        let adapter = dialect.adapter(desk.settings.clone());
-        for (index, frame) in dialect.frames(&bytes).iter().enumerate() {
-            let converted = convert(&*adapter, frame);
-            refused += usize::from(converted.translation.is_none());
-            let bundle = converted.translation.as_ref().map(|(envelope, translation)| bundle(translation, envelope, &desk.settings));
-            let written = if arguments.ndjson {
-                writeln!(out, "{}", line(&path, index, &converted, bundle))
-            } else {
-                for issue in converted.issues.iter().filter(|issue| issue.severity > Severity::Information) {
-                    eprintln!("{} message {index}: {issue}", path.display());
-                }
-                match bundle {
-                    None => Ok(()),
-                    Some(bundle) if arguments.pretty => writeln!(out, "{}", indented(&bundle)),
-                    Some(bundle) => writeln!(out, "{bundle}"),
-                }
-            };
-            if written.is_err() {
-                // Whoever read our output has gone.
-                return Ok(ExitCode::from(1));
+        let mut tell = |index, converted: Converted| {
+            refused += usize::from(converted.bundle.is_none());
+            print(&mut out, arguments, &path, index, &converted)
+        };
+        let told = match desk.dialect(&bytes) {
+            Some(dialect) => dialect.frames(&bytes).iter().enumerate().try_for_each(|(index, frame)| {
+                let (adapter, settings) = desk.adapter(&*dialect, frame);
+                tell(index, convert(&*adapter, frame, &settings))
+            }),
+            // Whoever names a file wants to be told of it.
+            None if named => tell(0, Converted::unknown()),
+            None => {
+                passed_over += 1;
+                Ok(())
             }
+        };
+        if told.is_err() {
+            // Whoever read our output has gone.
+            return Ok(ExitCode::from(1));
         }
     }
     if out.flush().is_err() {
@@ -97,122 +66,74 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
     Ok(ExitCode::from(u8::from(refused > 0)))
 }
 
-/// Each FHIR element with its place in the message and its table row, then every value that went nowhere.
-pub fn explain(options: &Options, arguments: &Explained) -> Done {
-    let desk = Desk::new(options, &arguments.by)?;
-    let bytes = read(&arguments.path)?;
-    let dialect = desk
-        .dialect(&bytes)
-        .ok_or_else(|| Failure::failed(format!("{}: no known dialect; --adapter names one", arguments.path.display())))?;
-    let adapter = dialect.adapter(desk.settings.clone());
-    let frames = dialect.frames(&bytes);
-    let frame = frames.first().ok_or_else(|| Failure::failed("no message in it"))?;
-    let explanation = adapter.envelope(frame).and_then(|envelope| adapter.explain(frame, &envelope));
-    let explanation = explanation.map_err(|rejection| {
-        let kind = rejection.kind().word();
-        Failure::failed(rejection.issues().iter().fold(format!("{kind}:"), |said, issue| format!("{said}\n  {issue}")))
-    })?;
-    print(&explanation, &desk.settings);
-    Ok(ExitCode::SUCCESS)
-}
-
-fn print(explanation: &Explanation, settings: &Settings) {
-    let width = |of: &dyn Fn(&contract::Trace) -> usize| explanation.traces.iter().map(of).max().unwrap_or(0);
-    let (element, place) = (width(&|trace| trace.element.len()), width(&|trace| trace.place.len()).max(4));
-    for (at, contribution) in explanation.translation.contributions.iter().enumerate() {
-        println!("{}", settings.reference(&contribution.key));
-        for trace in explanation.traces.iter().filter(|trace| trace.contribution == at) {
-            let origin = if trace.place.is_empty() { "(row)" } else { &trace.place };
-            println!("  {:element$}  {origin:place$}  {}", trace.element, trace.row);
-        }
+fn print(out: &mut impl Write, arguments: &Arguments, path: &Path, index: usize, converted: &Converted) -> std::io::Result<()> {
+    if arguments.ndjson {
+        return writeln!(out, "{}", line(path, index, converted));
     }
-    println!("\nValues that went nowhere: {}", if explanation.unmapped.is_empty() { "none" } else { "" });
-    for place in &explanation.unmapped {
-        println!("  {place}");
+    for issue in converted.issues.iter().filter(|issue| issue.severity > Severity::Information) {
+        eprintln!("{} message {index}: {issue}", path.display());
     }
-    let said = explanation.translation.issues.iter().filter(|issue| issue.severity > Severity::Information);
-    for issue in said {
-        println!("{issue}");
+    match &converted.bundle {
+        None => Ok(()),
+        Some(bundle) if arguments.pretty => writeln!(out, "{}", serde_json::to_string_pretty(bundle)?),
+        Some(bundle) => writeln!(out, "{bundle}"),
     }
 }
 
-/// What is needed to translate.
-struct Desk {
-    dialects: Vec<Arc<dyn Dialect>>,
-    /// The adapter that was named, if one was.
-    only: Option<String>,
-    settings: Settings,
-}
-
-impl Desk {
-    fn new(options: &Options, by: &By) -> Result<Self, Failure> {
-        let dialects = dialects(by.schemas.as_deref()).map_err(Failure::usage)?;
-        let mut only = by.adapter.clone();
-        let settings = match &by.feed {
-            None => Settings::demonstration(),
-            Some(name) => {
-                let config = options.load()?;
-                let known = || config.feeds.keys().cloned().collect::<Vec<_>>().join(", ");
-                let feed = config.feeds.get(name).ok_or_else(|| Failure::usage(format!("no feed {name}; there are {}", known())))?;
-                only.get_or_insert_with(|| feed.adapter.clone());
-                feed.settings(&config.read_id_key().map_err(Failure::usage)?, &config.https.base_url)
-            }
-        };
-        if let Some(name) = &only
-            && !dialects.iter().any(|dialect| dialect.name() == name)
-        {
-            let known: Vec<&str> = dialects.iter().map(|dialect| dialect.name()).collect();
-            return Err(Failure::usage(format!("no adapter {name}; there are {}", known.join(", "))));
-        }
-        Ok(Self { dialects, only, settings })
-    }
-
-    fn dialect(&self, bytes: &[u8]) -> Option<&Arc<dyn Dialect>> {
-        self.dialects.iter().find(|dialect| match &self.only {
-            Some(name) => dialect.name() == name,
-            None => dialect.recognises(bytes),
-        })
-    }
-}
-
+/// What became of one message.
 struct Converted {
-    word: &'static str,
-    translation: Option<(Envelope, Translation)>,
+    outcome: &'static str,
+    /// `None`: it was refused.
+    bundle: Option<Json>,
     issues: Vec<Issue>,
 }
 
+impl Converted {
+    fn unknown() -> Self {
+        let issue = Issue::new(Severity::Error, IssueCode::Structure, "", "of no known dialect; --adapter names one");
+        Self { outcome: "malformed", bundle: None, issues: vec![issue] }
+    }
+}
+
 /// `convert` neither admits nor holds: what only waits for a person is told as untranslatable.
-fn convert(adapter: &dyn Adapter, frame: &Frame) -> Converted {
+fn convert(adapter: &dyn Adapter, frame: &Frame, settings: &Settings) -> Converted {
     let translated = adapter.envelope(frame).and_then(|envelope| {
-        let mut translation = adapter.translate(frame, &envelope)?;
-        translation.issues.splice(0..0, envelope.issues.clone());
+        let translation = adapter.translate(frame, &envelope)?;
         Ok((envelope, translation))
     });
     match translated {
         Ok((envelope, translation)) => {
-            let noted = translation.issues.iter().any(|issue| issue.severity > Severity::Information);
-            Converted {
-                word: if noted { "translated-with-issues" } else { "translated" },
-                issues: translation.issues.clone(),
-                translation: Some((envelope, translation)),
-            }
+            let bundle = bundle(&translation, &envelope, settings);
+            let mut issues = envelope.issues;
+            issues.extend(translation.issues);
+            issues.extend(unsealed(&bundle));
+            let noted = issues.iter().any(|issue| issue.severity > Severity::Information);
+            Converted { outcome: if noted { "translated-with-issues" } else { "translated" }, bundle: Some(bundle), issues }
         }
-        Err(rejection) => {
-            let word = match rejection.kind() {
-                OutcomeKind::Malformed => "malformed",
-                OutcomeKind::Unsupported => "unsupported",
-                _ => "untranslatable",
-            };
-            Converted { word, translation: None, issues: rejection.issues() }
-        }
+        Err(rejection) => Converted { outcome: refusal(&rejection), bundle: None, issues: rejection.issues() },
     }
 }
 
-fn line(path: &Path, index: usize, converted: &Converted, bundle: Option<Json>) -> Json {
+fn refusal(rejection: &Rejection) -> &'static str {
+    match rejection.kind() {
+        kind @ (OutcomeKind::Malformed | OutcomeKind::Unsupported) => kind.word(),
+        _ => OutcomeKind::Untranslatable.word(),
+    }
+}
+
+/// Elements that a typed client would lose: a fault of the tables.
+fn unsealed(bundle: &Json) -> Vec<Issue> {
+    let resources = bundle.get("entry").map(Json::each).unwrap_or_default().iter().filter_map(|entry| entry.get("resource"));
+    let broken = resources.flat_map(seal::broken);
+    broken.map(|(path, reason)| Issue::new(Severity::Error, IssueCode::Internal, path, reason)).collect()
+}
+
+/// A line of `--ndjson`. Its names are kept.
+fn line(path: &Path, index: usize, converted: &Converted) -> Json {
     let issue = |issue: &Issue| -> Json {
         [
             ("severity", Json::from(issue.severity.code())),
-            ("place", Json::from(issue.place.clone())),
+            ("place", Json::from(issue.place.as_str())),
             ("reason", Json::from(&*issue.reason)),
         ]
         .into_iter()
@@ -221,82 +142,70 @@ fn line(path: &Path, index: usize, converted: &Converted, bundle: Option<Json>) 
     [
         ("source", Json::from(path.display().to_string())),
         ("index", Json::Number(index.to_string().into())),
-        ("outcome", Json::from(converted.word)),
-        ("bundle", bundle.unwrap_or(Json::Null)),
+        ("outcome", Json::from(converted.outcome)),
+        ("bundle", converted.bundle.clone().unwrap_or(Json::Null)),
         ("issues", Json::Array(converted.issues.iter().map(issue).collect())),
     ]
     .into_iter()
     .collect()
 }
 
-fn indented(json: &Json) -> String {
-    fn write(json: &Json, depth: usize, out: &mut String) {
-        let pad = |depth: usize, out: &mut String| {
-            out.push('\n');
-            out.extend(std::iter::repeat_n("  ", depth));
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapters::dialects;
+
+    fn converted(message: &str) -> Converted {
+        let dialects = dialects(None).unwrap();
+        let dialect = dialects.iter().find(|dialect| dialect.name() == "hl7v2").unwrap();
+        let settings = Settings::demonstration();
+        convert(&*dialect.adapter(settings.clone()), &Frame::new(message.to_owned().into_bytes()), &settings)
+    }
+
+    const REGISTRATION: &str = "MSH|^~\\&|PAS|RXX|||20260301090000+0000||ADT^A28^ADT_A05|C1|P|2.5.1\rEVN|A28|20260301090000+0000\rPID|1||77^^^RXX^MR||Wren^Ida||19580412|F\r";
+
+    #[test]
+    fn outcomes_have_their_words_and_only_what_was_translated_has_a_bundle() {
+        let check = |message: &str, outcome: &str| {
+            let converted = converted(message);
+            assert_eq!((converted.outcome, converted.bundle.is_some()), (outcome, outcome.starts_with("translated")), "{message}");
+            assert!(converted.bundle.is_some() || !converted.issues.is_empty());
         };
-        match json {
-            Json::Array(elements) if !elements.is_empty() => {
-                out.push('[');
-                for (at, element) in elements.iter().enumerate() {
-                    out.push_str(if at > 0 { "," } else { "" });
-                    pad(depth + 1, out);
-                    write(element, depth + 1, out);
-                }
-                pad(depth, out);
-                out.push(']');
-            }
-            Json::Object(members) if !members.is_empty() => {
-                out.push('{');
-                for (at, (name, value)) in members.iter().enumerate() {
-                    out.push_str(if at > 0 { "," } else { "" });
-                    pad(depth + 1, out);
-                    out.push_str(&Json::string(name.clone()).to_string());
-                    out.push_str(": ");
-                    write(value, depth + 1, out);
-                }
-                pad(depth, out);
-                out.push('}');
-            }
-            other => out.push_str(&other.to_string()),
-        }
+        check(REGISTRATION, "translated");
+        check(&REGISTRATION.replace("|P|2.5.1", "|T|2.5.1"), "translated");
+        check("PID|1", "malformed");
+        check(&REGISTRATION.replace("ADT^A28^ADT_A05", "ZZZ^Z99"), "unsupported");
+        assert_eq!(refusal(&Rejection::Held(Issue::new(Severity::Error, IssueCode::Identity, "", ""))), "untranslatable");
     }
-    let mut out = String::new();
-    write(json, 0, &mut out);
-    out
-}
 
-/// The files to translate, and whether each was named by itself.
-fn files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, bool)>, Failure> {
-    fn walk(folder: &Path, found: &mut Vec<(PathBuf, bool)>) -> std::io::Result<()> {
-        let mut entries = std::fs::read_dir(folder)?.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>()?;
-        entries.sort();
-        for entry in entries {
-            if entry.is_dir() {
-                walk(&entry, found)?;
-            } else if std::fs::metadata(&entry).is_ok_and(|data| data.is_file() && data.len() <= FILE_BYTES_MAX) {
-                found.push((entry, false));
-            }
+    #[test]
+    fn a_line_keeps_its_shape_and_the_bundle_puts_each_resource_by_its_id() {
+        let line = line(Path::new("a.hl7"), 3, &converted(REGISTRATION));
+        let Json::Object(members) = &line else { panic!("an object") };
+        assert_eq!(members.iter().map(|(name, _)| &**name).collect::<Vec<_>>(), ["source", "index", "outcome", "bundle", "issues"]);
+        assert!(line.to_string().starts_with(r#"{"source":"a.hl7","index":3,"outcome":"translated","bundle":{"resourceType":"Bundle""#));
+        let bundle = line.get("bundle").unwrap();
+        assert_eq!(bundle.get("type").and_then(Json::as_str), Some("transaction"));
+        let mut kinds = Vec::new();
+        for entry in bundle.get("entry").unwrap().each() {
+            let resource = entry.get("resource").unwrap();
+            let text = |json: &Json, name: &str| json.get(name).and_then(Json::as_str).unwrap().to_owned();
+            let address = format!("{}/{}", text(resource, "resourceType"), text(resource, "id"));
+            let request = entry.get("request").unwrap();
+            assert_eq!((text(request, "method"), text(request, "url")), ("PUT".to_owned(), address.clone()));
+            assert_eq!(text(entry, "fullUrl"), format!("https://landbridge.example/fhir/{address}"));
+            kinds.push(text(resource, "resourceType"));
         }
-        Ok(())
-    }
-    let mut found = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            walk(path, &mut found).map_err(|error| Failure::usage(format!("{}: {}", path.display(), error.kind())))?;
-        } else {
-            found.push((path.clone(), true));
+        for kind in ["Patient", "MessageHeader", "Provenance"] {
+            assert!(kinds.iter().any(|known| known == kind), "{kind} in {kinds:?}");
         }
+        assert_eq!(Converted::unknown().outcome, "malformed");
     }
-    Ok(found)
-}
 
-fn read(path: &Path) -> Result<Bytes, Failure> {
-    let read = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().lock().read_to_end(&mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(path)
-    };
-    read.map(Bytes::from).map_err(|error| Failure::usage(format!("{}: {}", path.display(), error.kind())))
+    #[test]
+    fn a_resource_that_does_not_keep_its_seal_is_an_issue_with_its_path() {
+        let bundle = Json::parse(br#"{"entry":[{"resource":{"resourceType":"Patient","nam":"x"}}]}"#).unwrap();
+        let issues = unsealed(&bundle);
+        assert_eq!((issues.len(), issues[0].place.as_str(), issues[0].severity), (1, "Patient.nam", Severity::Error));
+    }
 }

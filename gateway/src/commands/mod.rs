@@ -3,6 +3,8 @@
 mod audit;
 mod convert;
 mod demo;
+mod desk;
+mod explain;
 mod init;
 mod journal;
 mod operator;
@@ -11,8 +13,11 @@ mod token;
 
 use crate::config::Config;
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// The configuration of a command that names none.
+const CONFIGURATION: &str = "landbridge.toml";
 
 /// An interoperability gateway: HL7 v2 and XML feeds in at one door, authorized FHIR R4 reads out at the other.
 #[derive(Parser, Debug)]
@@ -42,7 +47,7 @@ enum Command {
     /// Translate messages into FHIR without storing them
     Convert(convert::Arguments),
     /// Tell for one message where each FHIR element comes from, and which values went nowhere
-    Explain(convert::Explained),
+    Explain(explain::Arguments),
     /// What arrived, what became of it, what waits; and judging again
     #[command(subcommand)]
     Journal(journal::Command),
@@ -62,7 +67,7 @@ impl Cli {
             Command::Serve(arguments) => serve::run(&options, &arguments),
             Command::Init(arguments) => init::run(&arguments),
             Command::Convert(arguments) => convert::run(&options, &arguments),
-            Command::Explain(arguments) => convert::explain(&options, &arguments),
+            Command::Explain(arguments) => explain::run(&options, &arguments),
             Command::Journal(command) => journal::run(&options, &command),
             Command::Token(arguments) => token::run(&options, &arguments),
             Command::Audit(command) => audit::run(&options, &command),
@@ -78,9 +83,14 @@ impl Cli {
 }
 
 impl Options {
+    /// Whether there is a configuration: one was named, or one lies in this folder.
+    fn is_given(&self) -> bool {
+        self.config.is_some() || Path::new(CONFIGURATION).is_file()
+    }
+
     /// The configuration that the command was given, or the one of this folder.
     fn load(&self) -> Result<Config, Failure> {
-        let path = self.config.clone().unwrap_or_else(|| PathBuf::from("landbridge.toml"));
+        let path = self.config.clone().unwrap_or_else(|| PathBuf::from(CONFIGURATION));
         Config::load(&path).map_err(|mistakes| {
             let mut reason = format!("{} cannot be used:", path.display());
             for mistake in mistakes {
