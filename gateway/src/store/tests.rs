@@ -515,7 +515,8 @@ pub(super) fn searches_say_what_r4_says(engine: &dyn Engine) {
     let check = |kind: &str, filters: Vec<(&str, Vec<Operand>)>, mut expected: Vec<String>| {
         let told = format!("{kind} {filters:?}");
         let mut found = found(&*store, &everything(), &query(kind, filters));
-        (found.sort(), expected.sort());
+        found.sort();
+        expected.sort();
         assert_eq!(found, expected, "{told}");
     };
     check("Patient", vec![], both());

@@ -5,7 +5,6 @@ use super::index::{Index, SYSTEM_IMPLIED, SYSTEM_NONE};
 use super::names::{find_key, find_kind, find_system, id_of, key_name};
 use super::read::{current, more, patient_row};
 use super::sql::Sql;
-use super::unavailable;
 use crate::access::{Grant, Permission, Predicate};
 use crate::search::parse::ParameterType;
 use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query};
@@ -20,7 +19,7 @@ const DRIVING_ALTERNATIVES_MAX: usize = 100;
 
 pub(super) fn search(connection: &Connection, index: &Index, grant: &Grant, query: &Query, now: Timestamp) -> Result<Page, StoreError> {
     let mut page = Page::default();
-    let Some(matches) = Search::new(connection, index, grant, query, now)? else { return Ok(page) };
+    let Some(matches) = Search::compile(connection, index, grant, query, now)? else { return Ok(page) };
     let mut count = Sql::new("SELECT count(*) FROM (");
     count.add(matches.clone()).push(")");
     let total: i64 = connection
@@ -64,7 +63,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// A select of `id`, of every resource that matches; `None`: nothing does.
-    fn new(
+    fn compile(
         connection: &'a Connection,
         index: &'a Index,
         grant: &Grant,
@@ -273,12 +272,9 @@ impl<'a> Search<'a> {
             },
             None => None,
         };
-        let read = || {
-            let mut statement = self.connection.prepare_cached("SELECT id FROM key WHERE name = ?1 AND (?2 IS NULL OR kind = ?2)")?;
-            let rows = statement.query_map((key_name(id), kind), |row| row.get(0))?;
-            rows.collect::<Result<Vec<_>, _>>()
-        };
-        read().map_err(unavailable)
+        let mut statement = self.connection.prepare_cached("SELECT id FROM key WHERE name = ?1 AND (?2 IS NULL OR kind = ?2)")?;
+        let rows = statement.query_map((key_name(id), kind), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 }
 
@@ -341,7 +337,7 @@ fn unfit(filter: &Filter) -> StoreError {
 /// SQLite's plan for a search and its count.
 #[cfg(test)]
 pub(super) fn explain(connection: &Connection, index: &Index, grant: &Grant, query: &Query) -> Result<Vec<String>, StoreError> {
-    let Some(matches) = Search::new(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
+    let Some(matches) = Search::compile(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", matches.text))?;
     let rows = statement.query_map(params_from_iter(matches.values), |row| row.get::<_, String>(3))?;
     Ok(rows.collect::<Result<_, _>>()?)
