@@ -5,11 +5,18 @@
 //! [`access`]) -> `store.read`. [`state`] is the pure part between them: join and render.
 
 pub mod access;
+pub mod adapters;
 pub mod api;
 pub mod audit;
+pub mod client;
 pub mod clock;
+pub mod commands;
 pub mod config;
+pub mod development;
 pub mod intake;
+pub mod listen;
+pub mod observe;
 pub mod search;
+pub mod serve;
 pub mod state;
 pub mod store;

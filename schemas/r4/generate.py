@@ -38,7 +38,7 @@ Task""".split()
 # Data types of conformance resources, which no legacy message carries.
 TYPES_LEFT_OUT = """DataRequirement ElementDefinition MarketingStatus MoneyQuantity ParameterDefinition Population
 ProdCharacteristic ProductShelfLife RelatedArtifact SimpleQuantity SubstanceAmount TriggerDefinition xhtml
-BackboneElement Element""".split()
+BackboneElement""".split()
 
 CODES_MAX = 300
 
@@ -47,7 +47,7 @@ def main(definitions, out):
     bundles = {name: read(definitions / f"{name}.json") for name in ("profiles-types", "profiles-resources", "valuesets", "v3-codesystems", "search-parameters")}
     structures = {r["id"]: r for b in ("profiles-types", "profiles-resources") for r in bundles[b] if r["resourceType"] == "StructureDefinition"}
     terms = Terms(bundles["valuesets"] + bundles["v3-codesystems"])
-    types = sorted(n for n, s in structures.items() if s["kind"] in ("primitive-type", "complex-type") and s.get("derivation") == "specialization" and n not in TYPES_LEFT_OUT)
+    types = sorted(n for n, s in structures.items() if s["kind"] in ("primitive-type", "complex-type") and s.get("derivation") != "constraint" and n not in TYPES_LEFT_OUT)
     shape = {}
     for name in types + ["xhtml"] + RESOURCES:
         shape.update(rows_of(structures[name], terms))

@@ -3,19 +3,12 @@
 //! The gateway is the built program `landbridge`, started as a process; the clients are blocking and speak to it as a
 //! sender and an app would. Every port comes from the system.
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use gateway::client;
 use serde_json::Value;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
-
-/// How long a client waits for an answer before the test fails: a bound, not a pace.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// The built program, beside this test binary in the target folder.
 pub fn landbridge() -> PathBuf {
@@ -200,29 +193,29 @@ impl Gateway {
     }
 
     pub fn try_sender(&self, name: Option<&str>) -> io::Result<Sender> {
-        let mut stream = connect(self.address("mllp.main"), &self.folder, name)?;
-        stream.flush()?;
-        while stream.conn.is_handshaking() {
-            stream.conn.complete_io(&mut stream.sock)?;
-        }
-        Ok(Sender { stream, held: Vec::new() })
+        Sender::connect(self.address("mllp.main"), &self.folder, name)
     }
 
     /// An app with a bearer token.
     pub fn app(&self, token: &str) -> App {
-        App { address: self.address("https"), folder: self.folder.clone(), token: Some(token.to_owned()), certificate: None }
+        App(client::App { address: self.address("https"), folder: self.folder.clone(), token: Some(token.to_owned()), certificate: None })
     }
 
     /// An HTTPS client without a token, perhaps with a client certificate.
     pub fn stranger(&self, certificate: Option<&str>) -> App {
-        App { address: self.address("https"), folder: self.folder.clone(), token: None, certificate: certificate.map(str::to_owned) }
+        App(client::App {
+            address: self.address("https"),
+            folder: self.folder.clone(),
+            token: None,
+            certificate: certificate.map(str::to_owned),
+        })
     }
 
     /// A page of the plain `observe` door.
     pub fn observe(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.address("observe")).expect("the door opens");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").expect("it reads");
-        let answer = read_answer(&mut stream).expect("it answers");
+        let answer = client::read_answer(&mut stream).expect("it answers");
         (answer.status, String::from_utf8(answer.body).expect("UTF-8"))
     }
 }
@@ -234,104 +227,22 @@ impl Drop for Gateway {
     }
 }
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub use client::{Answer, Kept, Sender};
 
-fn connect(address: SocketAddr, folder: &Path, certificate: Option<&str>) -> io::Result<TlsStream> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(folder.join("tls/ca.pem")).expect("the authority's certificate")).expect("it is one");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("TLS 1.2 and 1.3")
-        .with_root_certificates(roots);
-    let config = match certificate {
-        None => builder.with_no_client_auth(),
-        Some(name) => {
-            let chain = CertificateDer::pem_file_iter(folder.join(format!("clients/{name}.pem")))
-                .expect("a certificate")
-                .map(|one| one.expect("PEM"))
-                .collect();
-            let key = PrivateKeyDer::from_pem_file(folder.join(format!("clients/{name}.key"))).expect("a key");
-            builder.with_client_auth_cert(chain, key).expect("they fit")
-        }
-    };
-    let socket = TcpStream::connect(address)?;
-    socket.set_read_timeout(Some(ANSWER_MAX))?;
-    socket.set_nodelay(true)?;
-    let connection = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").expect("a name")).expect("a client");
-    Ok(StreamOwned::new(connection, socket))
-}
-
-/// A legacy system on one MLLP connection.
-pub struct Sender {
-    stream: TlsStream,
-    held: Vec<u8>,
-}
-
-impl Sender {
-    /// Sends one message and waits for its reply. `Err` where the gateway closed without one.
-    pub fn send(&mut self, message: &[u8]) -> io::Result<String> {
-        let mut frame = vec![0x0b];
-        frame.extend_from_slice(message);
-        frame.extend_from_slice(&[0x1c, 0x0d]);
-        self.write(&frame)?;
-        self.reply()
-    }
-
-    /// Sends bytes as they are.
-    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)?;
-        self.stream.flush()
-    }
-
-    /// Waits for one framed reply.
-    pub fn reply(&mut self) -> io::Result<String> {
-        loop {
-            if let Some(end) = self.held.windows(2).position(|pair| pair == [0x1c, 0x0d]) {
-                let rest = self.held.split_off(end + 2);
-                let frame = std::mem::replace(&mut self.held, rest);
-                assert_eq!(frame[0], 0x0b, "a reply begins with 0B");
-                return Ok(String::from_utf8(frame[1..end].to_vec()).expect("a reply is UTF-8"));
-            }
-            let mut chunk = [0; 4096];
-            match self.stream.read(&mut chunk)? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                read => self.held.extend_from_slice(&chunk[..read]),
-            }
-        }
-    }
-}
-
-/// A clinical app, one connection a request.
-pub struct App {
-    address: SocketAddr,
-    folder: PathBuf,
-    token: Option<String>,
-    certificate: Option<String>,
-}
-
-/// An HTTP answer.
-#[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    pub body: Vec<u8>,
-}
-
-impl Answer {
-    pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("the body is JSON")
-    }
-
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
-    }
-}
+/// A clinical app, one connection a request. The door must open and answer.
+pub struct App(client::App);
 
 impl App {
     pub fn get(&self, path: &str) -> Answer {
-        self.request("GET", path, &[], b"")
+        self.0.get(path).expect("it answers")
+    }
+
+    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.0.request(method, path, headers, body).expect("it answers")
+    }
+
+    pub fn keep(&self) -> Kept {
+        self.0.keep().expect("the door opens")
     }
 
     /// The resources of a search, over all its pages.
@@ -351,95 +262,5 @@ impl App {
             next = link.and_then(|link| link["url"].as_str()).map(|url| url[url.find("/fhir").expect("an absolute link")..].to_owned());
         }
         found
-    }
-
-    /// One connection for many reads.
-    pub fn keep(&self) -> Kept {
-        let stream = connect(self.address, &self.folder, self.certificate.as_deref()).expect("the door opens");
-        Kept { stream: BufReader::new(stream), token: self.token.clone().unwrap_or_default() }
-    }
-
-    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
-        let mut stream = connect(self.address, &self.folder, self.certificate.as_deref()).expect("the door opens");
-        let mut head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
-        if let Some(token) = &self.token {
-            head.push_str(&format!("Authorization: Bearer {token}\r\n"));
-        }
-        for (name, value) in headers {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if !body.is_empty() || method == "POST" {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        head.push_str("\r\n");
-        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)).and_then(|()| stream.flush()).expect("it reads");
-        read_answer(&mut stream).expect("it answers")
-    }
-}
-
-/// An app's connection that stays open.
-pub struct Kept {
-    stream: BufReader<TlsStream>,
-    token: String,
-}
-
-impl Kept {
-    /// Reads a path, and gives the status and the body.
-    pub fn get(&mut self, path: &str) -> io::Result<(u16, Vec<u8>)> {
-        let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\n\r\n", self.token);
-        self.stream.get_mut().write_all(head.as_bytes())?;
-        self.stream.get_mut().flush()?;
-        let (mut status, mut length) = (0, 0);
-        loop {
-            let mut line = String::new();
-            self.stream.read_line(&mut line)?;
-            let line = line.trim_end();
-            if line.is_empty() {
-                break;
-            }
-            if let Some(code) = line.strip_prefix("HTTP/1.1 ") {
-                status = code.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
-            } else if let Some((name, value)) = line.split_once(':')
-                && name.eq_ignore_ascii_case("content-length")
-            {
-                length = value.trim().parse().map_err(io::Error::other)?;
-            }
-        }
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body)?;
-        Ok((status, body))
-    }
-}
-
-fn read_answer(stream: &mut impl Read) -> io::Result<Answer> {
-    let mut all = Vec::new();
-    match stream.read_to_end(&mut all) {
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => return Err(error),
-        _ => {}
-    }
-    let end = all.windows(4).position(|four| four == b"\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
-    let head = String::from_utf8(all[..end].to_vec()).map_err(io::Error::other)?;
-    let mut lines = head.split("\r\n");
-    let status =
-        lines.next().and_then(|line| line.split(' ').nth(1)).and_then(|code| code.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
-    let headers: Vec<(String, String)> =
-        lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).collect();
-    let mut body = all.split_off(end + 4);
-    if headers.iter().any(|(name, value)| name == "transfer-encoding" && value == "chunked") {
-        body = unchunk(&body).ok_or(io::ErrorKind::InvalidData)?;
-    }
-    Ok(Answer { status, headers, body })
-}
-
-fn unchunk(mut body: &[u8]) -> Option<Vec<u8>> {
-    let mut whole = Vec::new();
-    loop {
-        let end = body.windows(2).position(|two| two == b"\r\n")?;
-        let size = usize::from_str_radix(std::str::from_utf8(&body[..end]).ok()?.split(';').next()?.trim(), 16).ok()?;
-        if size == 0 {
-            return Some(whole);
-        }
-        whole.extend_from_slice(body.get(end + 2..end + 2 + size)?);
-        body = body.get(end + 4 + size..)?;
     }
 }

@@ -1,11 +1,11 @@
-use crate::{Call, KeyPart, Stamp};
+use crate::{Call, Stamp};
 use contract::Settings;
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// What a dialect gives the engine: its selectors, its nodes, and the few things that tables leave to Rust. One value
 /// serves all messages; whatever depends on the message comes in as an argument.
-pub trait Syntax: Send + Sync + 'static {
+pub trait Syntax: Sized + Send + Sync + 'static {
     /// A selector, parsed once when the tables are read.
     type Selector: Send + Sync + 'static;
     type Node<'m>: Node<'m, Selector = Self::Selector>;
@@ -52,6 +52,11 @@ pub trait Node<'m>: Clone {
     /// a plain field may have become a composite, §2.8). `None` where that is empty, or a deletion.
     fn text(&self) -> Option<Cow<'m, str>>;
 
+    /// The whole text with the separators that stand in it: of free text, whose writers forget to escape.
+    fn whole_text(&self) -> Option<Cow<'m, str>> {
+        self.text()
+    }
+
     /// Whether it says "delete" (HL7 v2 `""` as the whole field or repetition).
     fn is_delete(&self) -> bool;
 
@@ -68,6 +73,13 @@ pub trait Node<'m>: Clone {
 
 /// A rule of an adapter: reads the row's nodes and says what a row cannot.
 pub type Rule<X> = fn(&mut Call<'_, '_, X>);
+
+/// One part of a key, or the whole of it: an identifier's system and value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyPart {
+    pub system: String,
+    pub value: String,
+}
 
 /// A key rule: one part of a key from the context node of the resource, or nothing.
 pub type KeyRule<X> = for<'m> fn(&<X as Syntax>::Node<'m>, &Settings) -> Option<KeyPart>;

@@ -2,8 +2,11 @@
 
 mod jwks;
 mod scope;
+#[cfg(test)]
+pub(crate) mod testing;
 mod verifier;
 
+pub(crate) use verifier::is_id;
 pub use verifier::{Issuer, TokenError, Verifier};
 
 use std::fmt;

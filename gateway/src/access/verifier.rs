@@ -272,8 +272,8 @@ fn bound(confirmation: Option<&Json>, thumbprint: Option<&[u8; 32]>) -> Result<(
     }
 }
 
-/// A FHIR id.
-fn is_id(text: &str) -> bool {
+/// Whether this is an id as FHIR defines it. Other text is the name of no resource.
+pub(crate) fn is_id(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
 }
 

@@ -13,7 +13,7 @@ pub struct ConnectionInfo {
 
 impl ConnectionInfo {
     /// The other end without its port: refusals are counted by it.
-    pub(super) fn source(&self) -> &str {
+    pub fn source(&self) -> &str {
         self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host)
     }
 }

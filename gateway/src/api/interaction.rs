@@ -101,11 +101,6 @@ impl Interaction {
     }
 }
 
-/// An id as FHIR defines it. Other text is the name of no resource.
-pub fn is_id(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.'))
-}
-
 /// What may stand where an id stands: not an operation (`$`) and not a keyword (`_`).
 fn is_name(text: &str) -> bool {
     !text.is_empty() && !text.starts_with(['$', '_'])

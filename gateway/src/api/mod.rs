@@ -15,6 +15,7 @@ mod search;
 mod served;
 
 pub use connection::ConnectionInfo;
+pub use refusals::Refusals;
 
 use crate::access::{Grant, Predicate, Principal, Verifier};
 use crate::audit::{Action, Agent, Entry};
@@ -31,7 +32,6 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use interaction::{Interaction, Rule, Unfit};
 use paging::Pager;
-use refusals::Refusals;
 use served::Served;
 use std::error::Error;
 use std::sync::Arc;
@@ -119,6 +119,11 @@ impl Api {
         let mut crossing = Crossing::new(&parts, &connection, self.corridor.settings.clock.now());
         let answer = self.corridor.cross(&parts, body, &connection, &mut crossing).await;
         self.corridor.audited(crossing, answer, &connection).await.respond(head)
+    }
+
+    /// Where refusals before authentication are written and counted, for the other routes of the same door.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        &self.corridor.refusals
     }
 
     /// Writes down the refusals counted so far; call it when the doors are closed.

@@ -3,9 +3,8 @@
 use super::answer::{Answer, etag};
 use super::bundle::Bundle;
 use super::fault::Fault;
-use super::interaction::is_id;
 use super::{Corridor, search};
-use crate::access::Grant;
+use crate::access::{Grant, is_id};
 use crate::search::Version;
 use crate::search::parse::Reading;
 use bytes::Bytes;

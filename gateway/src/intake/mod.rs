@@ -1,36 +1,360 @@
-//! The sending corridor: who sends (Peer), what they may say (Warrant).
+//! The sending corridor: from a frame to its reply, which is given only after the frame is durable.
+//!
+//! [`Intake::judge`] is the way of a frame on one page: all that needs no writing, in one order for all doors.
+//! [`Intake::settle`] makes the outcome durable and gives the answer.
 
+mod case;
+#[cfg(test)]
+pub(crate) mod double;
+mod feeds;
+pub mod ingest;
+mod outcome;
+mod quarantine;
+#[cfg(test)]
+mod tests;
+
+pub use feeds::{Door, Feed, Feeds, Peer, Warrant};
+pub use ingest::Ingest;
+
+use crate::api::Refusals;
+use crate::audit::{Action, Agent, Entry};
+use crate::clock::Clock;
+use crate::config::Listener;
+use crate::observe::Metrics;
+use crate::store::{Arrival, Seen, Store, StoreError};
+use bytes::Bytes;
+use case::Case;
+use contract::{Frame, Issue, Outcome, OutcomeKind, Translation};
+use feeds::{admit, of_sender};
+use jiff::Timestamp;
+use quarantine::Quarantine;
+use std::collections::BTreeSet;
 use std::fmt;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Semaphore;
 
-/// Who is at the other end of a connection, as the transport proved it.
+/// From frames to replies. Cheap to clone.
+#[derive(Clone)]
+pub struct Intake {
+    room: Arc<Room>,
+}
+
+struct Room {
+    feeds: Feeds,
+    store: Arc<dyn Store>,
+    clock: Clock,
+    metrics: Metrics,
+    refusals: Refusals,
+    quarantine: Quarantine,
+    /// As many frames are judged at once as there are processors: more would only wait, and hold memory.
+    desks: Semaphore,
+}
+
+/// What the sender gets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// `host:port` of the other end.
-    pub address: String,
-    /// DNS names in the client certificate's SAN, or the client id of an ingest token; none on a plaintext listener.
-    pub names: Vec<String>,
+pub struct Answer {
+    pub outcome: OutcomeKind,
+    /// In the sender's own words, where one is due.
+    pub reply: Option<Bytes>,
+    /// Nothing may be said: close, so that the sender sends again.
+    pub closes: bool,
+    pub issues: Vec<Issue>,
+    /// Kept, and acknowledged as such, though no resource was made.
+    pub accepted: bool,
+    /// Where the frame stands in the journal, if it does.
+    pub position: Option<u64>,
 }
 
-/// What a sender may say, as `admit` found it: only there can one be made. `store.commit` asks for it.
-pub struct Warrant {
-    feed: String,
+/// A frame whose outcome is known and not yet durable.
+pub struct Judged {
+    /// The feed, or the listener of a frame of no feed.
+    of: String,
+    received: Timestamp,
+    began: Instant,
+    outcome: Outcome,
+    reply: Option<Bytes>,
+    /// What is said where the outcome cannot be made durable and the feed wants to be told.
+    transient: Option<(Bytes, Entry)>,
+    then: Then,
 }
 
-impl Warrant {
-    /// The feed in whose name the frame is stored.
-    pub fn feed(&self) -> &str {
-        &self.feed
+/// What makes the outcome durable.
+enum Then {
+    /// `mended`: it waited in quarantine before.
+    Commit {
+        warrant: Warrant,
+        arrival: Box<Arrival>,
+        translation: Translation,
+        mended: bool,
+    },
+    /// `fresh`: it was not in the journal before.
+    Keep {
+        arrival: Box<Arrival>,
+        fresh: bool,
+    },
+    Repeat {
+        seen: Seen,
+        entry: Entry,
+    },
+    /// An entry without a frame: there is no room, or nobody is known; then repeats are counted by `source`.
+    Record {
+        entry: Entry,
+        source: Option<String>,
+    },
+    /// The store cannot be asked.
+    Nothing,
+}
+
+/// A frame of the journal that is judged again, at its first position.
+#[derive(Clone, Debug)]
+struct Replay {
+    position: u64,
+    user: String,
+    released: bool,
+}
+
+impl Intake {
+    /// Counts what waits in quarantine (at most `frames_max` a feed): reads the journal.
+    pub fn new(
+        feeds: Feeds,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        frames_max: u64,
+        metrics: Metrics,
+        refusals: Refusals,
+    ) -> Result<Self, StoreError> {
+        let quarantine = Quarantine::new(frames_max, metrics.clone());
+        for feed in feeds.iter() {
+            metrics.feed(feed.name());
+            quarantine.count(&*store, feed.name())?;
+        }
+        // Frames of no feed stand under their MLLP listener.
+        let listeners = feeds.iter().map(|feed| &feed.config.listener).filter(|listener| **listener != Listener::Https);
+        for listener in listeners.map(Listener::to_string).collect::<BTreeSet<_>>() {
+            quarantine.count(&*store, &listener)?;
+        }
+        let desks = Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from));
+        Ok(Self { room: Arc::new(Room { feeds, store, clock, metrics, refusals, quarantine, desks }) })
     }
 
-    /// For tests of what stands behind `admit`.
-    #[doc(hidden)]
-    pub fn for_tests(feed: &str) -> Self {
-        Self { feed: feed.to_owned() }
+    pub fn feeds(&self) -> &Feeds {
+        &self.room.feeds
+    }
+
+    /// A frame's whole way.
+    pub async fn receive(&self, door: &Door, peer: &Arc<Peer>, frame: Frame) -> Answer {
+        let judged = self.judge(door.clone(), peer.clone(), frame).await;
+        self.settle(judged).await
+    }
+
+    /// What becomes of a frame, off the runtime's own threads: it may take long, and reads the store.
+    pub async fn judge(&self, door: Door, peer: Arc<Peer>, frame: Frame) -> Judged {
+        let room = self.room.clone();
+        let received = room.clock.now();
+        self.at_desk(move || judge(&room, &door, &peer, frame, received, None)).await
+    }
+
+    /// Makes the outcome durable, then gives the answer. The journal has the frames of a connection in the order in
+    /// which these futures are first polled.
+    pub fn settle(&self, judged: Judged) -> impl Future<Output = Answer> + Send + 'static {
+        let room = self.room.clone();
+        async move {
+            let Judged { of, received, began, outcome, reply, transient, then } = judged;
+            let answer = match room.settle(&of, then).await {
+                Ok(durable) => {
+                    let kind = durable.outcome.unwrap_or(outcome.kind);
+                    let reply = if kind == OutcomeKind::Duplicate { durable.reply } else { reply };
+                    let closes = kind == OutcomeKind::Transient && reply.is_none();
+                    let accepted = outcome.code.as_deref() == Some("AA");
+                    Answer { outcome: kind, reply, closes, issues: outcome.issues, accepted, position: durable.position }
+                }
+                Err(error) => {
+                    tracing::error!(feed = of, %error, "a frame is not acknowledged: it could not be made durable");
+                    room.unsettled(transient).await
+                }
+            };
+            room.metrics.message(&of, answer.outcome, received.as_second(), began.elapsed());
+            answer
+        }
+    }
+
+    /// What becomes of a frame beyond the limit, of which only the head was read: refused, and written down without it.
+    pub async fn too_large(&self, door: &Door, peer: Arc<Peer>, head: Bytes, bytes_max: usize) -> Judged {
+        let (room, door) = (self.room.clone(), door.clone());
+        let received = room.clock.now();
+        self.at_desk(move || Case::new(&room, &door, &peer, Frame::new(head), received, None).too_large(bytes_max)).await
+    }
+
+    /// Writes down that a connection was refused in TLS: `reason` is of a closed list. There is no answer to hold back.
+    pub async fn unauthenticated(&self, listener: &str, address: SocketAddr, reason: &'static str) {
+        let entry = Entry {
+            at: self.room.clock.now(),
+            action: Action::Refused,
+            outcome: 4,
+            reason: reason.to_owned(),
+            agent: Agent { who: "unknown".into(), address: address.to_string(), ..Agent::default() },
+            request: listener.to_owned(),
+            patients: Vec::new(),
+            resources: Vec::new(),
+            issues: 0,
+            count: 1,
+            position: None,
+        };
+        if let Err(error) = self.room.refusals.record(&address.ip().to_string(), reason, entry).await {
+            self.room.metrics.audit_failure();
+            tracing::error!(listener, %error, "a refusal in TLS could not be written down");
+        }
+    }
+
+    /// Judges a frame of the journal again, at its first position, after a mapping or the configuration was mended.
+    /// `released`: what was held for its processing id may be stored. Errors are words for the operator.
+    pub async fn replay(&self, position: u64, user: &str, released: bool) -> Result<Answer, String> {
+        let store = self.room.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.frame(position)).await.map_err(|_| "the store broke off".to_owned())?;
+        let (row, frame, _) = found.map_err(|error| error.to_string())?.ok_or("no such position")?;
+        if row.outcome.is_stored() {
+            return Err("the frame was stored: there is nothing to mend".into());
+        }
+        if self.room.feeds.named(&row.feed).is_none() {
+            return Err("the frame is of no feed of this configuration: who sent it is not proven".into());
+        }
+        let (room, door) = (self.room.clone(), Door::Journal(row.feed.as_str().into()));
+        let replay = Replay { position, user: user.to_owned(), released };
+        let peer = Peer { address: String::new(), names: Vec::new() };
+        let judged = self.at_desk(move || judge(&room, &door, &peer, frame, row.received, Some(replay))).await;
+        Ok(self.settle(judged).await)
+    }
+
+    async fn at_desk(&self, judge: impl FnOnce() -> Judged + Send + 'static) -> Judged {
+        let _desk = self.room.desks.acquire().await.expect("desks are never closed");
+        tokio::task::spawn_blocking(judge).await.expect("what may panic is guarded within")
     }
 }
 
-impl fmt::Debug for Warrant {
+/// The way of a frame. Each stage stands before the next because it may not learn what the next one knows.
+fn judge(room: &Arc<Room>, door: &Door, peer: &Peer, frame: Frame, received: Timestamp, replay: Option<Replay>) -> Judged {
+    let released = replay.as_ref().is_some_and(|replay| replay.released);
+    // Who may be speaking, before a byte is read.
+    let mut case = Case::new(room, door, peer, frame, received, replay);
+    let candidates = room.feeds.candidates(door, peer);
+    let Some(reader) = case.reader.clone() else {
+        return case.nobody();
+    };
+    // Who sent what: enough to refuse.
+    let envelope = match guarded(|| reader.adapter.envelope(&case.frame)) {
+        Ok(Ok(envelope)) => envelope,
+        Ok(Err(rejection)) => return case.rejected(rejection),
+        Err(Panicked) => return case.broken("reading the envelope"),
+    };
+    // Whose feed it is decides whose words the refusal is in, so it comes before admission.
+    case.is_from(of_sender(&candidates, &envelope.sender), envelope);
+    let warrant = match admit(&candidates, case.envelope.as_ref().expect("just set"), released) {
+        Ok(warrant) => warrant,
+        Err((outcome, issue)) => return case.refused(outcome, vec![issue]),
+    };
+    let feed = case.feed.clone().expect("a Warrant is of a feed");
+    // What was stored is not stored again; what was not is judged again, at its first position.
+    let seen = match room.store.seen(feed.name(), &case.digest) {
+        Ok(Some(seen)) if seen.outcome.is_stored() => return case.repeated(seen),
+        Ok(seen) => seen,
+        Err(error) => return case.unanswerable(&error),
+    };
+    if seen.is_none()
+        && let Err(error) = case.note_circumstances()
+    {
+        return case.unanswerable(&error);
+    }
+    let began = Instant::now();
+    let translation = match guarded(|| feed.adapter.translate(&case.frame, case.envelope.as_ref().expect("set above"))) {
+        Ok(Ok(translation)) => translation,
+        Ok(Err(rejection)) => return case.rejected(rejection),
+        Err(Panicked) => return case.broken("translating"),
+    };
+    room.metrics.translated(began.elapsed());
+    // Only now it is known whom it speaks of.
+    if let Some(issue) = feed.foreign(&translation.contributions) {
+        return case.refused(OutcomeKind::Forbidden, vec![issue]);
+    }
+    case.stored(warrant, translation, seen.is_some())
+}
+
+/// What the store said.
+#[derive(Default)]
+struct Durable {
+    position: Option<u64>,
+    outcome: Option<OutcomeKind>,
+    reply: Option<Bytes>,
+}
+
+impl Room {
+    async fn settle(&self, of: &str, then: Then) -> Result<Durable, StoreError> {
+        let began = Instant::now();
+        let receipt = match then {
+            Then::Commit { warrant, arrival, translation, mended } => {
+                let receipt = self.store.commit(&warrant, *arrival, translation).await?;
+                if mended {
+                    self.quarantine.release(of);
+                }
+                receipt
+            }
+            Then::Keep { arrival, fresh } => {
+                let receipt = self.store.keep(*arrival).await?;
+                if fresh {
+                    self.quarantine.add(of);
+                }
+                receipt
+            }
+            Then::Repeat { seen, entry } => {
+                self.store.repeat(seen.position, entry).await?;
+                return Ok(Durable { position: Some(seen.position), outcome: Some(OutcomeKind::Duplicate), reply: seen.reply });
+            }
+            Then::Record { entry, source } => {
+                let reason = entry.reason.clone();
+                match source {
+                    Some(source) => self.refusals.record(&source, closed_word(&reason), entry).await?,
+                    None => self.store.record(entry).await?,
+                }
+                return Ok(Durable::default());
+            }
+            Then::Nothing => return Err(StoreError::Busy),
+        };
+        self.metrics.committed(began.elapsed());
+        let outcome = (receipt.outcome == OutcomeKind::Duplicate).then_some(OutcomeKind::Duplicate);
+        Ok(Durable { position: Some(receipt.position), outcome, reply: receipt.reply })
+    }
+
+    /// No answer without its entry: what the feed wants to be told of our trouble is said only where that can be written.
+    async fn unsettled(&self, transient: Option<(Bytes, Entry)>) -> Answer {
+        let mut answer =
+            Answer { outcome: OutcomeKind::Transient, reply: None, closes: true, issues: Vec::new(), accepted: false, position: None };
+        if let Some((reply, entry)) = transient {
+            match self.store.record(entry).await {
+                Ok(()) => (answer.reply, answer.closes) = (Some(reply), false),
+                Err(_) => self.metrics.audit_failure(),
+            }
+        }
+        answer
+    }
+}
+
+/// A panic in an adapter. What it said is dropped: it may hold a value of the message.
+struct Panicked;
+
+fn guarded<T>(adapter: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(adapter)).map_err(|_| Panicked)
+}
+
+/// Refusals are counted by outcome words.
+fn closed_word(word: &str) -> &'static str {
+    OutcomeKind::from_word(word).map_or("refused", OutcomeKind::word)
+}
+
+/// Shows what became of it.
+impl fmt::Debug for Judged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Warrant({})", self.feed)
+        write!(f, "Judged({} {})", self.of, self.outcome.kind.word())
     }
 }

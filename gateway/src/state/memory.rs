@@ -1,7 +1,7 @@
 //! A store in memory: what `convert` folds into, and what tests compare with.
 
 use super::{Address, Change, Loader, Register, Rendered, Slots, address, fold, join, place};
-use contract::{Class, Json, Key, Settings, Translation};
+use contract::{Class, Envelope, Json, Key, Settings, Translation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 
@@ -47,8 +47,8 @@ impl Loader for Memory {
 }
 
 /// One message's resources as a transaction Bundle of `PUT Type/id`, in order of the contributions. What describes the
-/// message itself (MessageHeader, Provenance) is among them.
-pub fn bundle(translation: &Translation, settings: &Settings) -> Json {
+/// message itself (MessageHeader, Provenance) is among them, and the Bundle has its control id and its time.
+pub fn bundle(translation: &Translation, envelope: &Envelope, settings: &Settings) -> Json {
     let mut translation = translation.clone();
     place(&mut translation, 1, jiff::Timestamp::MAX);
     let mut memory = Memory::default();
@@ -81,5 +81,15 @@ pub fn bundle(translation: &Translation, settings: &Settings) -> Json {
             entries.push([("fullUrl", Json::from(full_url)), ("resource", body), ("request", request)].into_iter().collect());
         }
     }
-    [("resourceType", Json::from("Bundle")), ("type", Json::from("transaction")), ("entry", Json::Array(entries))].into_iter().collect()
+    let mut bundle: Json = [("resourceType", Json::from("Bundle"))].into_iter().collect();
+    if !envelope.control_id.is_empty() {
+        let system = settings.own_system(&envelope.sender.application);
+        bundle.set("identifier", [("system", Json::from(system)), ("value", Json::from(&*envelope.control_id))].into_iter().collect());
+    }
+    bundle.set("type", Json::from("transaction"));
+    if let Some(sent) = envelope.sent.and_then(|sent| jiff::Timestamp::from_microsecond(sent).ok()) {
+        bundle.set("timestamp", Json::from(sent.to_string()));
+    }
+    bundle.set("entry", Json::Array(entries));
+    bundle
 }

@@ -293,11 +293,21 @@ pub(super) fn finish(kind: &str, id: &str, body: Json) -> Json {
     whole
 }
 
-/// Empty objects and arrays are not FHIR. A null stays inside an array: it keeps a primitive's place.
+/// Empty objects and arrays are not FHIR, nor is an extension of which only the url is left. A null stays inside an
+/// array: it keeps a primitive's place.
 fn prune(value: Json) -> Json {
+    let extension = |name: &str| matches!(name, "extension" | "modifierExtension");
+    let says_nothing = |element: &Json| matches!(element, Json::Object(members) if members.len() == 1 && &*members[0].0 == "url");
     match value {
         Json::Object(members) => {
-            Json::Object(members.into_iter().map(|(name, value)| (name, prune(value))).filter(|(_, value)| !value.is_empty()).collect())
+            let kept = members.into_iter().map(|(name, value)| match prune(value) {
+                Json::Array(mut elements) if extension(&name) => {
+                    elements.retain(|element| !says_nothing(element));
+                    (name, Json::Array(elements))
+                }
+                pruned => (name, pruned),
+            });
+            Json::Object(kept.filter(|(_, value)| !value.is_empty()).collect())
         }
         Json::Array(elements) => {
             Json::Array(elements.into_iter().map(prune).filter(|element| matches!(element, Json::Null) || !element.is_empty()).collect())

@@ -50,7 +50,8 @@ pub trait Store: Send + Sync + 'static {
     /// Makes an access entry durable.
     fn record(&self, entry: Entry) -> Pending<()>;
 
-    /// Audit entries of both files by time, patient and outcome, newest first; the Grant's predicate on AuditEvent.
+    /// Audit entries of both files by `date`, `patient` and `outcome`, newest first, and by `_id`: an entry's own
+    /// `WRITER-SEQ`. The Grant's predicate on AuditEvent, of either permission: an AuditEvent is read through here too.
     fn audit_search(&self, grant: &Grant, query: &Query) -> Result<AuditPage, StoreError>;
 
     /// Journal rows by filter, in order of position.
@@ -142,6 +143,7 @@ pub struct JournalFilter {
 #[derive(Clone, Debug, Default)]
 pub struct AuditPage {
     pub entries: Vec<(String, Entry)>,
+    /// AuditEvents, not entries: one per patient named (with a `patient` filter, per patient asked for), else one.
     pub total: u64,
     pub next: Option<Cursor>,
 }

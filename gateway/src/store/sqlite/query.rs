@@ -19,7 +19,7 @@ const DRIVING_ALTERNATIVES_MAX: usize = 100;
 
 pub(super) fn search(connection: &Connection, index: &Index, grant: &Grant, query: &Query, now: Timestamp) -> Result<Page, StoreError> {
     let mut page = Page::default();
-    let Some(matches) = Search::compile(connection, index, grant, query, now)? else { return Ok(page) };
+    let Some(matches) = Search::select(connection, index, grant, query, now)? else { return Ok(page) };
     let mut count = Sql::new("SELECT count(*) FROM (");
     count.add(matches.clone()).push(")");
     let total: i64 = connection
@@ -63,7 +63,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     /// A select of `id`, of every resource that matches; `None`: nothing does.
-    fn compile(
+    fn select(
         connection: &'a Connection,
         index: &'a Index,
         grant: &Grant,
@@ -337,7 +337,7 @@ fn unfit(filter: &Filter) -> StoreError {
 /// SQLite's plan for a search and its count.
 #[cfg(test)]
 pub(super) fn explain(connection: &Connection, index: &Index, grant: &Grant, query: &Query) -> Result<Vec<String>, StoreError> {
-    let Some(matches) = Search::compile(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
+    let Some(matches) = Search::select(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
     let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", matches.text))?;
     let rows = statement.query_map(params_from_iter(matches.values), |row| row.get::<_, String>(3))?;
     Ok(rows.collect::<Result<_, _>>()?)

@@ -1,0 +1,274 @@
+//! Identifiers: which component holds the value, and which system its assigner stands for.
+
+use crate::node::Node;
+use contract::Settings;
+use mapping::KeyPart;
+use std::borrow::Cow;
+
+pub(crate) const NHS_NUMBER: &str = "https://fhir.nhs.uk/Id/nhs-number";
+const CHI: &str = "urn:oid:2.16.840.1.113883.2.1.3.2.4.16.53";
+const GMC: &str = "https://fhir.hl7.org.uk/Id/gmc-number";
+const GMP: &str = "https://fhir.hl7.org.uk/Id/gmp-number";
+const NPI: &str = "http://hl7.org/fhir/sid/us-npi";
+const RFC3986: &str = "urn:ietf:rfc:3986";
+
+/// Data types that hold an identifier.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Cx,
+    Ei,
+    Xcn,
+    Xon,
+    Hd,
+    Ndl,
+}
+
+impl Kind {
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "CX" => Kind::Cx,
+            "EI" => Kind::Ei,
+            "XCN" => Kind::Xcn,
+            "XON" => Kind::Xon,
+            "HD" => Kind::Hd,
+            "NDL" => Kind::Ndl,
+            _ => return None,
+        })
+    }
+}
+
+/// A hierarchic designator: namespace, universal id and its type.
+#[derive(Default)]
+pub(crate) struct Assigner<'m> {
+    pub name: Cow<'m, str>,
+    pub id: Cow<'m, str>,
+    pub id_type: Cow<'m, str>,
+}
+
+impl<'m> Assigner<'m> {
+    fn read(node: &Node<'m>, parts: [&str; 3]) -> Self {
+        let [name, id, id_type] = parts.map(|part| text(node, part).unwrap_or_default());
+        Self { name, id, id_type }
+    }
+
+    /// Whether the feed's settings name it.
+    pub fn is_mapped(&self, settings: &Settings) -> bool {
+        settings.assigners.contains_key(&*self.name) || settings.assigners.contains_key(&*self.id)
+    }
+
+    pub fn is_primary(&self, settings: &Settings) -> bool {
+        settings.primary_assigner.as_deref().is_some_and(|primary| primary == self.name || primary == self.id)
+    }
+
+    /// The identifier system that it stands for (`state.md`, Keys and ids); `None` where it names nobody.
+    fn system(&self, settings: &Settings) -> Option<String> {
+        let uri = self.uri();
+        if let (Some(uri), false) = (&uri, self.is_oid()) {
+            return Some(settings.assigners.get(&*self.id).cloned().unwrap_or_else(|| uri.clone()));
+        }
+        if uri.is_some() {
+            return Some(settings.system(&self.name, Some(&self.id)));
+        }
+        let name = if self.name.is_empty() { &self.id } else { &self.name };
+        (!name.is_empty()).then(|| settings.system(name, None))
+    }
+
+    fn is_oid(&self) -> bool {
+        is_oid(&self.id) && matches!(&*self.id_type, "" | "ISO")
+    }
+
+    /// The universal id as a URI, where it is one.
+    pub fn uri(&self) -> Option<String> {
+        match &*self.id_type {
+            _ if self.id.is_empty() => None,
+            "" | "ISO" if is_oid(&self.id) => Some(format!("urn:oid:{}", self.id)),
+            "UUID" | "GUID" => Some(format!("urn:uuid:{}", self.id.to_ascii_lowercase())),
+            "URI" | "URL" if !self.id.contains(char::is_whitespace) => Some(self.id.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// The text of a component below a node, or of the node itself (`.`).
+pub(crate) fn text<'m>(node: &Node<'m>, part: &str) -> Option<Cow<'m, str>> {
+    let text = node.first(part)?.text()?;
+    match text.trim().len() {
+        0 => None,
+        length if length == text.len() => Some(text),
+        _ => Some(Cow::Owned(text.trim().to_owned())),
+    }
+}
+
+pub(crate) fn assigner<'m>(kind: Kind, node: &Node<'m>) -> Assigner<'m> {
+    match kind {
+        Kind::Cx => Assigner::read(node, ["4.1", "4.2", "4.3"]),
+        Kind::Ei => Assigner::read(node, ["2", "3", "4"]),
+        Kind::Xcn => Assigner::read(node, ["9.1", "9.2", "9.3"]),
+        Kind::Xon => Assigner::read(node, ["6.1", "6.2", "6.3"]),
+        Kind::Hd => Assigner::read(node, ["1", "2", "3"]),
+        Kind::Ndl => Assigner::read(node, ["1.9", "1.10", "1.11"]),
+    }
+}
+
+/// System and value; `None` without a value, and for numbers that stand for nobody.
+pub fn read(kind: Kind, node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
+    let assigner = assigner(kind, node);
+    match kind {
+        Kind::Cx => {
+            let value = text(node, "1")?;
+            Some(patient_number(&value, &assigner, &text(node, "5").unwrap_or_default(), node, settings))
+        }
+        Kind::Ei => {
+            let value = text(node, "1")?;
+            let system = assigner.system(settings).unwrap_or_else(|| settings.own_system(&field(node)));
+            Some(KeyPart { system, value: value.into_owned() })
+        }
+        Kind::Xcn => {
+            let value = text(node, "1")?;
+            staff_number(&value, &assigner, &text(node, "13").unwrap_or_default(), settings)
+        }
+        Kind::Ndl => {
+            let value = text(node, "1.1")?;
+            staff_number(&value, &assigner, "", settings)
+        }
+        Kind::Xon => {
+            let value = text(node, "10").or_else(|| text(node, "3"))?;
+            let system = assigner.system(settings).unwrap_or_else(|| settings.own_system("organization"));
+            Some(KeyPart { system, value: value.into_owned() })
+        }
+        Kind::Hd => match assigner.uri() {
+            Some(uri) => Some(KeyPart { system: RFC3986.into(), value: uri }),
+            None => {
+                let value = if assigner.name.is_empty() { &assigner.id } else { &assigner.name };
+                (!value.is_empty()).then(|| KeyPart { system: settings.own_system("HD"), value: value.to_string() })
+            }
+        },
+    }
+}
+
+/// A CX: the UK's national numbers are told by assigner or type, whether or not the feed maps them.
+fn patient_number(value: &str, assigner: &Assigner<'_>, number_type: &str, node: &Node<'_>, settings: &Settings) -> KeyPart {
+    let mapped = assigner.is_mapped(settings).then(|| assigner.system(settings)).flatten();
+    let system = match mapped {
+        Some(system) => Some(system),
+        None if assigner.name.contains("CHI") && matches!(number_type, "NH" | "CHI") => Some(CHI.to_owned()),
+        None if matches!(&*assigner.name, "NHS" | "NHSNBR") || matches!(number_type, "NH" | "NHSNMBR" | "NHSNBR") => {
+            Some(NHS_NUMBER.to_owned())
+        }
+        None => assigner.system(settings),
+    };
+    let system = system.unwrap_or_else(|| settings.own_system(&field(node)));
+    if system != NHS_NUMBER {
+        return KeyPart { system, value: value.to_owned() };
+    }
+    match nhs_number(value) {
+        Some(value) => KeyPart { system, value },
+        None => KeyPart { system: settings.own_system("NHS"), value: value.to_owned() },
+    }
+}
+
+/// A practitioner's number. UK: C and 7 digits is a consultant's GMC number, G and 7 digits a GP's, whatever its
+/// assigner says; placeholders stand for nobody.
+fn staff_number(value: &str, assigner: &Assigner<'_>, number_type: &str, settings: &Settings) -> Option<KeyPart> {
+    let digits = |text: &str| text.len() == 7 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let british = matches!(&*assigner.name, "GMC" | "GMP" | "NHS") || matches!(number_type, "GMC" | "GMP");
+    let system = match (value.get(..1), value.get(1..)) {
+        _ if matches!(value, "C9999998" | "G9999998" | "V81999" | "G9999981") && british => return None,
+        (Some("C"), Some(rest)) if british && digits(rest) => Some(GMC.to_owned()),
+        (Some("G"), Some(rest)) if british && digits(rest) => Some(GMP.to_owned()),
+        _ => assigner.system(settings),
+    };
+    let system = system.unwrap_or_else(|| if number_type == "NPI" { NPI.to_owned() } else { settings.own_system("staff") });
+    Some(KeyPart { system, value: value.to_owned() })
+}
+
+/// The ten digits of a valid NHS number: modulus 11 (NHS Data Dictionary), and no placeholder of one repeated digit.
+pub fn nhs_number(text: &str) -> Option<String> {
+    let digits: Vec<u32> = text.chars().filter(|char| !matches!(char, ' ' | '-')).map(|char| char.to_digit(10)).collect::<Option<_>>()?;
+    let [head @ .., check] = &digits[..] else { return None };
+    if head.len() != 9 || digits.iter().all(|digit| digit == check) {
+        return None;
+    }
+    let sum: u32 = head.iter().zip((2..=10).rev()).map(|(digit, weight)| digit * weight).sum();
+    let wanted = 11 - sum % 11;
+    (wanted % 11 == *check && wanted != 10).then(|| digits.iter().filter_map(|digit| char::from_digit(*digit, 10)).collect())
+}
+
+/// `PV1-19`: the field that a node stands in.
+fn field(node: &Node<'_>) -> String {
+    let place = node.place();
+    let (segment, rest) = place.split_once('-').unwrap_or((&place, ""));
+    let segment = segment.split('[').next().unwrap_or(segment);
+    let number = rest.split(['.', '[']).next().unwrap_or(rest);
+    format!("{segment}-{number}")
+}
+
+pub(crate) fn is_oid(text: &str) -> bool {
+    text.contains('.')
+        && text.split('.').all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()))
+        && text.starts_with(['0', '1', '2'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::er7::Message;
+    use crate::structure::Structures;
+
+    #[test]
+    fn nhs_numbers_are_checked() {
+        for (text, expected) in [
+            ("9434765919", Some("9434765919")),
+            ("943 476 5919", Some("9434765919")),
+            ("943-476-5919", Some("9434765919")),
+            ("9434765918", None),
+            ("0000000000", None),
+            ("3333333333", None),
+            ("9999999999", None),
+            ("943476591", None),
+            ("94347659190", None),
+            ("943476591X", None),
+            ("", None),
+        ] {
+            assert_eq!(nhs_number(text).as_deref(), expected, "{text}");
+        }
+    }
+
+    fn settings() -> Settings {
+        let mut settings = Settings::demonstration();
+        settings.assigners.insert("RXX".into(), "https://hospital.example/id/mrn".into());
+        settings
+    }
+
+    fn check(kind: &str, field: &str, expected: Option<(&str, &str)>) {
+        let text = format!("MSH|^~\\&|||||||ADT^A01\rPID|||{field}\r");
+        let message = Message::parse(text.as_bytes(), None, &Structures::flat()).unwrap();
+        let node = message.root().first("PID-3").unwrap();
+        let found = read(Kind::named(kind).unwrap(), &node, &settings());
+        assert_eq!(found.as_ref().map(|part| (&*part.system, &*part.value)), expected, "{kind} {field}");
+    }
+
+    #[test]
+    fn systems_of_assigners() {
+        check("CX", "7^^^RXX^MR", Some(("https://hospital.example/id/mrn", "7")));
+        check("CX", "7^^^ABC&1.2.3&ISO^MR", Some(("urn:oid:1.2.3", "7")));
+        check("CX", "7^^^ABC&lab.example&DNS^MR", Some(("urn:landbridge:convert:ABC", "7")));
+        check("CX", "7^^^&AB-12&UUID", Some(("urn:uuid:ab-12", "7")));
+        check("CX", "7", Some(("urn:landbridge:convert:PID-3", "7")));
+        check("CX", "^^^RXX", None);
+        check("CX", "9434765919^^^NHS", Some((NHS_NUMBER, "9434765919")));
+        check("CX", "9434765919^^^^NH", Some((NHS_NUMBER, "9434765919")));
+        check("CX", "9434765919^^^NHSNBR^NHSNMBR", Some((NHS_NUMBER, "9434765919")));
+        check("CX", "0101010010^^^CHI^NH", Some((CHI, "0101010010")));
+        check("CX", "9999999999^^^NHS", Some(("urn:landbridge:convert:NHS", "9999999999")));
+        check("XCN", "C1234567^Test^Ann^^^^^^GMC", Some((GMC, "C1234567")));
+        check("XCN", "G1234567^Test^Ann^^^^^^GMC", Some((GMP, "G1234567")));
+        check("XCN", "C9999998^^^^^^^^GMC", None);
+        check("XCN", "C1234567^Test", Some(("urn:landbridge:convert:staff", "C1234567")));
+        check("XCN", "1234567893^Test^^^^^^^^^^^NPI", Some((NPI, "1234567893")));
+        check("XON", "Ward^^9^^^ABC&1.2&ISO^^^^77", Some(("urn:oid:1.2", "77")));
+        check("HD", "LAB^1.2.3^ISO", Some(("urn:ietf:rfc:3986", "urn:oid:1.2.3")));
+        check("HD", "LAB", Some(("urn:landbridge:convert:HD", "LAB")));
+        check("EI", "12^PLACER", Some(("urn:landbridge:convert:PLACER", "12")));
+    }
+}

@@ -1,0 +1,283 @@
+use super::serve::{parts, runtime, store};
+use super::{Done, Failure, Options, operator};
+use crate::audit::Action;
+use crate::config::Config;
+use crate::store::{JournalFilter, JournalRow, SqliteStore, Store};
+use contract::{Class, Contribution, Issue, Json, OutcomeKind};
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::io::{BufWriter, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Rows read at once.
+const PAGE: usize = 1000;
+
+#[derive(clap::Subcommand, Debug)]
+pub enum Command {
+    /// What arrived, and what became of it; what waits, with the reason. Works beside a running gateway
+    List(List),
+    /// One frame as it came, with what is known of it (an access to patient data: it is written down)
+    Show(Show),
+    /// Judge frames again that were not stored, after a table or the configuration was mended (it is written down)
+    Replay(Replay),
+}
+
+#[derive(clap::Args, Debug)]
+pub struct List {
+    /// A line of JSON a frame: position, received, feed, type, control_id, digest, outcome, issues, repeats
+    #[arg(long)]
+    ndjson: bool,
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Which frames.
+#[derive(clap::Args, Debug)]
+struct Which {
+    /// Only frames of this feed
+    #[arg(long, value_name = "NAME")]
+    feed: Option<String>,
+    /// Only frames of this outcome: stored, stored-with-issues, malformed, unsupported, untranslatable, forbidden, held
+    #[arg(long, value_name = "WORD", value_parser = outcome)]
+    outcome: Option<OutcomeKind>,
+    /// Only frames of which no resource was made: the quarantine
+    #[arg(long, conflicts_with = "outcome")]
+    waiting: bool,
+    /// Only frames with this control id
+    #[arg(long, value_name = "ID")]
+    control_id: Option<String>,
+    /// Only frames above this position
+    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    after: u64,
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Show {
+    position: u64,
+    /// The bytes of the frame and nothing else
+    #[arg(long)]
+    raw: bool,
+}
+
+#[derive(clap::Args, Debug)]
+pub struct Replay {
+    /// Positions in the journal; without any, all frames that fit the filters below
+    positions: Vec<u64>,
+    #[command(flatten)]
+    which: Which,
+    /// Store what was held for its processing id (MSH-11) too
+    #[arg(long)]
+    release: bool,
+}
+
+pub fn run(options: &Options, command: &Command) -> Done {
+    let config = options.load()?;
+    if !config.store_directory.join("landbridge.db").is_file() {
+        return Err(Failure::failed(format!("{} holds no store yet", config.store_directory.display())));
+    }
+    let store = store(&config).map_err(Failure::failed)?;
+    match command {
+        Command::List(list) => print_list(&*store, list),
+        Command::Show(show) => runtime()?.block_on(print_frame(&config, &store, show)),
+        Command::Replay(replay) => runtime()?.block_on(judge_again(&config, store, replay)),
+    }
+}
+
+fn print_list(store: &dyn Store, list: &List) -> Done {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut write = |row: &JournalRow| {
+        if list.ndjson {
+            return writeln!(out, "{}", line(row)).is_ok();
+        }
+        let why = if row.outcome.is_stored() { None } else { first_reason(store, row.position) };
+        let columns = format!(
+            "{:>8}  {:.0}  {:12} {:8} {:20} {:18} {:>3} {:>3}  {}",
+            row.position,
+            row.received,
+            shown(&row.feed),
+            shown(&row.message_type),
+            shown(&row.control_id),
+            row.outcome.word(),
+            row.issues,
+            row.repeats,
+            why.unwrap_or_default()
+        );
+        writeln!(out, "{}", columns.trim_end()).is_ok()
+    };
+    if !list.ndjson {
+        println!("position  received              feed         type     control id           outcome         issues repeats");
+    }
+    each(store, &list.which, |row| if write(&row) { Ok(()) } else { Err(Failure::failed("nobody reads on")) })?;
+    out.flush().map_err(|_| Failure::failed("nobody reads on"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Access to a frame is access to patient data: written down before it is shown.
+async fn print_frame(config: &Config, store: &Arc<SqliteStore>, show: &Show) -> Done {
+    let failed = |error: crate::store::StoreError| Failure::failed(error.to_string());
+    let found = store.frame(show.position).map_err(failed)?;
+    let (row, frame, issues) = found.ok_or_else(|| Failure::failed("no such position"))?;
+    let mut entry = operator::entry(Action::JournalShow, format!("journal show {}", show.position), Some(show.position), Timestamp::now());
+    let said = store.contributions(show.position).map_err(failed)?.unwrap_or_default();
+    entry.patients = patients(&said, &config.read_id_key().map_err(Failure::failed)?);
+    store.record(entry).await.map_err(failed)?;
+
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let written = if show.raw { out.write_all(frame.bytes()) } else { write_frame(&mut out, &row, &issues, frame.bytes()) };
+    written.and_then(|()| out.flush()).map_err(|_| Failure::failed("nobody reads on"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_frame(out: &mut impl Write, row: &JournalRow, issues: &[Issue], bytes: &[u8]) -> std::io::Result<()> {
+    writeln!(out, "position    {}", row.position)?;
+    writeln!(out, "received    {}", row.received)?;
+    writeln!(out, "feed        {}", shown(&row.feed))?;
+    writeln!(out, "type        {}", shown(&row.message_type))?;
+    writeln!(out, "control id  {}", shown(&row.control_id))?;
+    writeln!(out, "digest      {}", row.digest)?;
+    writeln!(out, "outcome     {}", row.outcome.word())?;
+    writeln!(out, "repeats     {}", row.repeats)?;
+    for issue in issues {
+        writeln!(out, "issue       {issue}")?;
+    }
+    writeln!(out)?;
+    for line in String::from_utf8_lossy(bytes).split(['\r', '\n']).filter(|line| !line.is_empty()) {
+        writeln!(out, "{}", shown(line))?;
+    }
+    Ok(())
+}
+
+async fn judge_again(config: &Config, store: Arc<SqliteStore>, replay: &Replay) -> Done {
+    let mut positions = replay.positions.clone();
+    if positions.is_empty() {
+        let unfiltered = replay.which.feed.is_none() && replay.which.outcome.is_none() && replay.which.control_id.is_none();
+        if unfiltered && !replay.which.waiting {
+            return Err(Failure::usage("which? Give positions, or --waiting, --feed, --outcome"));
+        }
+        each(&*store, &replay.which, |row| {
+            if !row.outcome.is_stored() {
+                positions.push(row.position);
+            }
+            Ok(())
+        })?;
+    }
+    let parts = parts(config, None, store).map_err(Failure::failed)?;
+    let intake = crate::serve::intake(config, &parts).map_err(Failure::failed)?;
+    let agent = operator::agent();
+    let user = agent.who.strip_prefix("os:").unwrap_or(&agent.who);
+    let mut left = 0;
+    for position in positions {
+        match intake.replay(position, user, replay.release).await {
+            Ok(answer) => {
+                println!("{position}: {}", answer.outcome.word());
+                for issue in answer.issues.iter().filter(|_| !answer.outcome.is_stored()) {
+                    println!("  {issue}");
+                }
+                left += usize::from(!answer.outcome.is_stored());
+            }
+            Err(reason) => {
+                println!("{position}: not judged again: {reason}");
+                left += 1;
+            }
+        }
+    }
+    Ok(ExitCode::from(u8::from(left > 0)))
+}
+
+/// Rows that fit, in order of position.
+fn each(store: &dyn Store, which: &Which, mut take: impl FnMut(JournalRow) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut filter =
+        JournalFilter { feed: which.feed.clone(), outcome: which.outcome, control_id: which.control_id.clone(), after: which.after };
+    loop {
+        let rows = store.journal(&filter, PAGE).map_err(|error| Failure::failed(error.to_string()))?;
+        let Some(last) = rows.last().map(|row| row.position) else { return Ok(()) };
+        filter.after = last;
+        for row in rows {
+            if !(which.waiting && row.outcome.is_stored()) {
+                take(row)?;
+            }
+        }
+    }
+}
+
+/// A line of `journal list --ndjson`. Its names are kept.
+fn line(row: &JournalRow) -> Json {
+    let number = |number: u64| Json::Number(number.to_string().into());
+    [
+        ("position", number(row.position)),
+        ("received", Json::from(row.received.to_string())),
+        ("feed", Json::from(row.feed.as_str())),
+        ("type", Json::from(row.message_type.as_str())),
+        ("control_id", Json::from(row.control_id.as_str())),
+        ("digest", Json::from(row.digest.to_string())),
+        ("outcome", Json::from(row.outcome.word())),
+        ("issues", number(row.issues.into())),
+        ("repeats", number(row.repeats.into())),
+    ]
+    .into_iter()
+    .collect()
+}
+
+/// Why a frame waits: its first issue of weight.
+fn first_reason(store: &dyn Store, position: u64) -> Option<String> {
+    let (_, _, issues) = store.frame(position).ok()??;
+    issues.iter().max_by_key(|issue| issue.severity).map(ToString::to_string)
+}
+
+/// Ids of the Patients that a message is about or names.
+fn patients(said: &[Contribution], id_key: &contract::IdKey) -> Vec<String> {
+    let keys = said.iter().filter(|contribution| contribution.class != Class::Message).map(|contribution| &contribution.key);
+    let ids: BTreeSet<String> = keys.filter(|key| &*key.kind == "Patient").map(|key| id_key.id(key)).collect();
+    ids.into_iter().collect()
+}
+
+/// A sender's words for a terminal: its control characters would be ours.
+fn shown(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() && character != '\t' { '\u{fffd}' } else { character }).collect()
+}
+
+fn outcome(word: &str) -> Result<OutcomeKind, String> {
+    OutcomeKind::from_word(word).ok_or_else(|| "no outcome of the journal".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> JournalRow {
+        JournalRow {
+            position: 7,
+            received: "2026-03-01T09:30:00.5Z".parse().unwrap(),
+            feed: "pas".into(),
+            message_type: "ADT^A01".into(),
+            control_id: "A\u{1b}[2J\"1".into(),
+            digest: contract::Digest([0xab; 32]),
+            outcome: OutcomeKind::StoredWithIssues,
+            issues: 2,
+            repeats: 1,
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_journal_keeps_its_shape() {
+        assert_eq!(
+            line(&row()).to_string(),
+            format!(
+                r#"{{"position":7,"received":"2026-03-01T09:30:00.5Z","feed":"pas","type":"ADT^A01","control_id":"A\u001b[2J\"1","digest":"{}","outcome":"stored-with-issues","issues":2,"repeats":1}}"#,
+                "ab".repeat(32)
+            )
+        );
+    }
+
+    #[test]
+    fn what_a_sender_wrote_does_not_steer_the_terminal() {
+        let mut out = Vec::new();
+        let issue = Issue::new(contract::Severity::Warning, contract::IssueCode::Time, "MSH-7", "lies ahead");
+        write_frame(&mut out, &row(), &[issue], b"MSH|^~\\&|\x1b[31m\rPID|1\r\n").unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(!text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("issue       warning: MSH-7: lies ahead"), "{text}");
+        assert!(text.ends_with("MSH|^~\\&|\u{fffd}[31m\nPID|1\n"), "{text}");
+    }
+}

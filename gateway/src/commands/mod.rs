@@ -1,0 +1,124 @@
+//! The command line. Other programs call it: names, outputs and exit codes are kept.
+
+mod audit;
+mod convert;
+mod demo;
+mod init;
+mod journal;
+mod operator;
+mod serve;
+mod token;
+
+use crate::config::Config;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// An interoperability gateway: HL7 v2 and XML feeds in at one door, authorized FHIR R4 reads out at the other.
+#[derive(Parser, Debug)]
+#[command(name = "landbridge", version, max_term_width = 120)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Args, Debug)]
+struct Options {
+    /// The configuration [default: ./landbridge.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// See it work: a made-up hospital day through the real doors, read back, refused and audited
+    Demo(demo::Arguments),
+    /// Open all doors: take messages in, give FHIR out
+    Serve(serve::Arguments),
+    /// Write a working folder: development certificates, keys and a commented landbridge.toml
+    Init(init::Arguments),
+    /// Translate messages into FHIR without storing them
+    Convert(convert::Arguments),
+    /// Tell for one message where each FHIR element comes from, and which values went nowhere
+    Explain(convert::Explained),
+    /// What arrived, what became of it, what waits; and judging again
+    #[command(subcommand)]
+    Journal(journal::Command),
+    /// Print a development token for the FHIR API, signed by the issuer key beside the configuration, and nothing else
+    Token(token::Arguments),
+    /// The audit of all crossings
+    #[command(subcommand)]
+    Audit(audit::Command),
+}
+
+impl Cli {
+    /// Runs the command; what it returns is the exit code of the process.
+    pub fn run(self) -> ExitCode {
+        let options = self.options;
+        let done = match self.command {
+            Command::Demo(arguments) => demo::run(&arguments),
+            Command::Serve(arguments) => serve::run(&options, &arguments),
+            Command::Init(arguments) => init::run(&arguments),
+            Command::Convert(arguments) => convert::run(&options, &arguments),
+            Command::Explain(arguments) => convert::explain(&options, &arguments),
+            Command::Journal(command) => journal::run(&options, &command),
+            Command::Token(arguments) => token::run(&options, &arguments),
+            Command::Audit(command) => audit::run(&options, &command),
+        };
+        match done {
+            Ok(code) => code,
+            Err(failure) => {
+                eprintln!("{}", failure.reason);
+                ExitCode::from(failure.code)
+            }
+        }
+    }
+}
+
+impl Options {
+    /// The configuration that the command was given, or the one of this folder.
+    fn load(&self) -> Result<Config, Failure> {
+        let path = self.config.clone().unwrap_or_else(|| PathBuf::from("landbridge.toml"));
+        Config::load(&path).map_err(|mistakes| {
+            let mut reason = format!("{} cannot be used:", path.display());
+            for mistake in mistakes {
+                reason.push_str(&format!("\n  {mistake}"));
+            }
+            Failure::usage(reason)
+        })
+    }
+}
+
+/// Why a command did not do it, and with which exit code it ends.
+#[derive(Debug)]
+struct Failure {
+    code: u8,
+    reason: String,
+}
+
+impl Failure {
+    /// Called wrongly, or with a configuration that cannot be used.
+    fn usage(reason: impl Into<String>) -> Self {
+        Self { code: 2, reason: reason.into() }
+    }
+
+    /// Called rightly, and it did not work.
+    fn failed(reason: impl Into<String>) -> Self {
+        Self { code: 1, reason: reason.into() }
+    }
+}
+
+type Done = Result<ExitCode, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

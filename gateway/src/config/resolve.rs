@@ -1,0 +1,302 @@
+//! From the configuration as written to what it means, with each value checked and names checked against one another.
+
+use super::written::{Page, Section, Word};
+use super::{
+    ADAPTERS, ALGORITHMS, CONNECTIONS_MAX, Config, FRAME_BYTES_MAX, FRAME_SECONDS_MAX, Feed, Https, Issuer, Limits, Listener, Mllp,
+    QUARANTINE_FRAMES_MAX, Reply, Tls,
+};
+use contract::{Party, Sequence};
+use jiff::tz::TimeZone;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub fn config(page: &Page, root: &Section, file: &Path) -> Config {
+    let reader = Reader { page, folder: file.parent().unwrap_or(Path::new(".")) };
+    let (store, keys, audit, https, observe) =
+        (root.section("store"), root.section("keys"), root.section("audit"), root.section("https"), root.section("observe"));
+    reader.one_of(store.text("engine"), &["sqlite"]);
+    let config = Config {
+        file: file.to_owned(),
+        store_directory: reader.path(store.text("directory")),
+        id_key: reader.file(keys.text("id")),
+        seal_key: reader.file(keys.text("seal")),
+        seals: reader.path(audit.text("seals")),
+        https: reader.https(&https),
+        mllp: root.named("mllp").into_iter().map(|(name, section)| (name, reader.mllp(&section))).collect(),
+        feeds: BTreeMap::new(),
+        issuers: reader.issuers(root.list("issuer")),
+        observe: reader.address(observe.text("listen")),
+        limits: reader.limits(&root.section_if_any("limits")),
+    };
+    let feeds = reader.feeds(root.named("feed"), &config.mllp);
+    Config { feeds, ..config }
+}
+
+struct Reader<'p, 't> {
+    page: &'p Page<'t>,
+    folder: &'p Path,
+}
+
+type Text = Option<Word<String>>;
+
+impl Reader<'_, '_> {
+    fn https(&self, section: &Section) -> Https {
+        let tls = match section.section_or_text("tls") {
+            Ok(tls) => self.tls(&tls),
+            Err(word) => {
+                self.page.wrong(&word, "HTTPS is never plain; write { certificate = \"...\", key = \"...\", client_ca = \"...\" }");
+                Tls { certificate: PathBuf::new(), key: PathBuf::new(), client_ca: PathBuf::new() }
+            }
+        };
+        Https { listen: self.address(section.text("listen")), base_url: self.url(section.text("base_url")), tls }
+    }
+
+    fn mllp(&self, section: &Section) -> Mllp {
+        let tls = match section.section_or_text("tls") {
+            Ok(tls) => Some(self.tls(&tls)),
+            Err(word) => {
+                if word.value != "none" {
+                    let reason = "write { certificate = \"...\", key = \"...\", client_ca = \"...\" }, or \"none\" for a plain listener";
+                    self.page.wrong(&word, reason);
+                }
+                None
+            }
+        };
+        Mllp { listen: self.address(section.text("listen")), tls }
+    }
+
+    fn tls(&self, section: &Section) -> Tls {
+        Tls {
+            certificate: self.file(section.text("certificate")),
+            key: self.file(section.text("key")),
+            client_ca: self.file(section.text("client_ca")),
+        }
+    }
+
+    fn feeds(&self, sections: Vec<(String, Section)>, listeners: &BTreeMap<String, Mllp>) -> BTreeMap<String, Feed> {
+        let mut feeds: BTreeMap<String, Feed> = BTreeMap::new();
+        for (name, section) in sections {
+            let feed = self.feed(&name, &section, listeners);
+            if let Some(twin) = feeds.values().find(|other| overlap(other, &feed)) {
+                let reason = format!("cannot be told from feed.{}: same listener and peer, and senders that overlap", twin.name);
+                self.page.wrong(&section.here(), reason);
+            }
+            feeds.insert(name, feed);
+        }
+        feeds
+    }
+
+    fn feed(&self, name: &str, section: &Section, listeners: &BTreeMap<String, Mllp>) -> Feed {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
+            let reason = "a feed's name stands in URLs and identifiers: use letters, digits, '-' and '_'";
+            self.page.wrong(&section.here(), reason);
+        }
+        let listener = section.text("listener").and_then(|word| self.listener(&word, listeners));
+        let assigners = section.named_texts("assigners");
+        for (_, system) in &assigners {
+            if !system.value.contains(':') || system.value.contains(char::is_whitespace) {
+                self.page.wrong(system, "an identifier system is a URI, e.g. \"https://hospital.example/id/mrn\"");
+            }
+        }
+        let primary_assigner = section.text_if_any("primary_assigner");
+        if let Some(primary) = &primary_assigner
+            && !assigners.iter().any(|(name, _)| *name == primary.value)
+        {
+            self.page.wrong(primary, "not one of `assigners`: add it there with its identifier system");
+        }
+        let accepts = section.texts("accepts");
+        if let Some(accepts) = &accepts
+            && (accepts.value.is_empty() || accepts.value.iter().any(|word| word.value.is_empty()))
+        {
+            self.page.wrong(accepts, "nothing would be accepted; write types such as \"ADT\", \"ADT^A01\", \"ORU\", \"CDA\"");
+        }
+        let owns = section.texts_if_any("owns");
+        for kind in &owns {
+            if !kind.value.starts_with(|first: char| first.is_ascii_uppercase())
+                || !kind.value.bytes().all(|byte| byte.is_ascii_alphabetic())
+            {
+                self.page.wrong(kind, "not a FHIR resource type; write e.g. \"Patient\"");
+            }
+        }
+        let sequence = self.one_of(section.text_if_any("sequence"), &["control-id", "MSH-13"]);
+        Feed {
+            name: name.to_owned(),
+            peer: self.peer(section, listener.as_ref(), listeners),
+            listener: listener.unwrap_or(Listener::Https),
+            adapter: self.one_of(section.text("adapter"), &ADAPTERS).unwrap_or_default(),
+            sender: self.party(&section.section_if_any("sender")),
+            receiver: self.party(&section.section_if_any("receiver")),
+            timezone: self.timezone(section.text_if_any("timezone")),
+            primary_assigner: primary_assigner.map(|word| word.value),
+            assigners: assigners.into_iter().map(|(name, system)| (name, system.value)).collect(),
+            accepts: values(accepts.map(|word| word.value).unwrap_or_default()),
+            owns: values(owns),
+            reply: self.reply(&section.section_if_any("reply")),
+            sequence: sequence.map(|word| if word == "MSH-13" { Sequence::Msh13 } else { Sequence::ControlId }),
+            visit_assigners: values(section.texts_if_any("visit_assigners")),
+            character_set: section.text_if_any("character_set").map(|word| word.value),
+        }
+    }
+
+    fn listener(&self, word: &Word<String>, listeners: &BTreeMap<String, Mllp>) -> Option<Listener> {
+        if word.value == "https" {
+            return Some(Listener::Https);
+        }
+        let known = word.value.strip_prefix("mllp.").filter(|name| listeners.contains_key(*name));
+        if known.is_none() {
+            let mut names = vec!["\"https\"".to_owned()];
+            names.extend(listeners.keys().map(|name| format!("\"mllp.{name}\"")));
+            self.page.wrong(word, format!("no such listener; write {}", names.join(" or ")));
+        }
+        known.map(|name| Listener::Mllp(name.to_owned()))
+    }
+
+    fn peer(&self, section: &Section, listener: Option<&Listener>, listeners: &BTreeMap<String, Mllp>) -> Option<String> {
+        let peer = section.text_if_any("peer");
+        let plain = matches!(listener, Some(Listener::Mllp(name)) if listeners[name].tls.is_none());
+        match &peer {
+            None if listener.is_some() && !plain => {
+                let Word { key, line, .. } = section.here();
+                let here = Word { value: (), key: format!("{key}.peer"), line };
+                self.page.wrong(&here, "missing; write the DNS name in the sender's client certificate");
+            }
+            Some(peer) if plain => self.page.wrong(peer, "a plain listener cannot prove a peer: remove it, or give the listener tls"),
+            Some(peer) if peer.value.is_empty() => {
+                self.page.wrong(peer, "empty; write the DNS name in the sender's client certificate");
+            }
+            _ => {}
+        }
+        peer.map(|peer| peer.value.to_ascii_lowercase())
+    }
+
+    fn party(&self, section: &Section) -> Party {
+        let part = |name| section.text_if_any(name).map(|word| word.value).unwrap_or_default();
+        Party { application: part("application"), facility: part("facility") }
+    }
+
+    fn timezone(&self, word: Text) -> TimeZone {
+        let Some(word) = word else { return TimeZone::UTC };
+        TimeZone::get(&word.value).unwrap_or_else(|_| {
+            self.page.wrong(&word, "unknown time zone; write an IANA name such as \"Europe/London\"");
+            TimeZone::UTC
+        })
+    }
+
+    fn reply(&self, section: &Section) -> Reply {
+        let code = |name, default: &str| self.one_of(section.text_if_any(name), &["AA", "AE", "AR"]).unwrap_or_else(|| default.to_owned());
+        let transient = self.one_of(section.text_if_any("transient"), &["close", "AA", "AE", "AR"]);
+        Reply {
+            malformed: code("malformed", "AE"),
+            unsupported: code("unsupported", "AA"),
+            untranslatable: code("untranslatable", "AA"),
+            held: code("held", "AA"),
+            forbidden: code("forbidden", "AR"),
+            transient: transient.filter(|word| word != "close"),
+        }
+    }
+
+    fn issuers(&self, sections: Vec<Section>) -> Vec<Issuer> {
+        let mut issuers: Vec<Issuer> = Vec::new();
+        for section in sections {
+            let word = section.text("issuer");
+            if let Some(word) = &word
+                && (word.value.is_empty() || issuers.iter().any(|other| other.issuer == word.value))
+            {
+                self.page.wrong(word, "each issuer has one section; write its name exactly as in its tokens (`iss`)");
+            }
+            let algorithms = section.texts("algorithms");
+            if let Some(algorithms) = &algorithms
+                && (algorithms.value.is_empty() || algorithms.value.iter().any(|word| !ALGORITHMS.contains(&word.value.as_str())))
+            {
+                let reason = format!("write some of {}; `none` and HMAC are never accepted", ALGORITHMS.join(", "));
+                self.page.wrong(algorithms, reason);
+            }
+            let endpoint = section.text_if_any("authorization_endpoint");
+            issuers.push(Issuer {
+                issuer: word.map(|word| word.value).unwrap_or_default(),
+                audience: section.text("audience").map(|word| word.value).unwrap_or_default(),
+                jwks: self.file(section.text("jwks")),
+                algorithms: values(algorithms.map(|word| word.value).unwrap_or_default()),
+                token_endpoint: self.url(section.text("token_endpoint")),
+                authorization_endpoint: endpoint.map(|word| self.url(Some(word))),
+            });
+        }
+        issuers
+    }
+
+    fn limits(&self, section: &Section) -> Limits {
+        let limit = |name, default: u64, max: u64| match section.number_if_any(name) {
+            Some(word) if (1..=max).contains(&word.value) => word.value,
+            Some(word) => {
+                self.page.wrong(&word, format!("out of range; write a number from 1 to {max}"));
+                default
+            }
+            None => default,
+        };
+        let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+        Limits {
+            frame_bytes: count(limit("frame_bytes", FRAME_BYTES_MAX, 1 << 30)),
+            connections: count(limit("connections", CONNECTIONS_MAX, 1 << 20)),
+            frame_time: Duration::from_secs(limit("frame_seconds", FRAME_SECONDS_MAX, 3600)),
+            quarantine_frames: limit("quarantine_frames", QUARANTINE_FRAMES_MAX, 1 << 40),
+        }
+    }
+
+    /// A word of a closed list.
+    fn one_of(&self, word: Text, known: &[&str]) -> Option<String> {
+        let word = word?;
+        if known.contains(&word.value.as_str()) {
+            return Some(word.value);
+        }
+        let names = known.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+        self.page.wrong(&word, format!("not known; write {names}"));
+        None
+    }
+
+    fn path(&self, word: Text) -> PathBuf {
+        word.map(|word| self.folder.join(word.value)).unwrap_or_default()
+    }
+
+    /// A file that must be there.
+    fn file(&self, word: Text) -> PathBuf {
+        let Some(word) = word else { return PathBuf::new() };
+        let file = self.folder.join(&word.value);
+        if !file.is_file() {
+            self.page.wrong(&word, format!("no such file: {}", file.display()));
+        }
+        file
+    }
+
+    fn address(&self, word: Text) -> SocketAddr {
+        let parsed = word.as_ref().and_then(|word| word.value.parse().ok());
+        if let (Some(word), None) = (&word, parsed) {
+            self.page.wrong(word, "not an address; write IP:PORT, e.g. \"127.0.0.1:2575\" (port 0: one that is free)");
+        }
+        parsed.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn url(&self, word: Text) -> String {
+        let Some(word) = word else { return String::new() };
+        let rest = word.value.strip_prefix("https://").unwrap_or_default();
+        if rest.is_empty() || word.value.contains(['?', '#', ' ']) {
+            self.page.wrong(&word, "not an absolute https URL without query, e.g. \"https://fhir.hospital.example/fhir\"");
+        }
+        word.value.trim_end_matches('/').to_owned()
+    }
+}
+
+fn values<C: FromIterator<String>>(words: Vec<Word<String>>) -> C {
+    words.into_iter().map(|word| word.value).collect()
+}
+
+/// Whether a message could be of either feed. (Over HTTPS the URL names the feed.)
+fn overlap(one: &Feed, other: &Feed) -> bool {
+    let meet = |one: &str, other: &str| one.is_empty() || other.is_empty() || one == other;
+    one.listener == other.listener
+        && one.listener != Listener::Https
+        && one.peer == other.peer
+        && meet(&one.sender.application, &other.sender.application)
+        && meet(&one.sender.facility, &other.sender.facility)
+}

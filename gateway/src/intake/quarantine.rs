@@ -1,0 +1,61 @@
+use crate::observe::Metrics;
+use crate::store::{JournalFilter, Store, StoreError};
+use contract::OutcomeKind;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// How many frames wait in quarantine, per feed (or per listener, for frames of no feed): kept without a resource, to be
+/// mended and replayed. Bounded, or a broken sender fills the disk.
+pub struct Quarantine {
+    frames_max: u64,
+    waiting: Mutex<HashMap<String, u64>>,
+    metrics: Metrics,
+}
+
+/// What of the journal waits.
+const WAITING: [OutcomeKind; 5] =
+    [OutcomeKind::Malformed, OutcomeKind::Unsupported, OutcomeKind::Untranslatable, OutcomeKind::Held, OutcomeKind::Forbidden];
+
+impl Quarantine {
+    pub fn new(frames_max: u64, metrics: Metrics) -> Self {
+        Self { frames_max, waiting: Mutex::default(), metrics }
+    }
+
+    /// Counts what waits of a feed from before.
+    pub fn count(&self, store: &dyn Store, of: &str) -> Result<(), StoreError> {
+        let mut frames = 0;
+        for outcome in WAITING {
+            let filter = JournalFilter { feed: Some(of.to_owned()), outcome: Some(outcome), ..JournalFilter::default() };
+            let most = usize::try_from(self.frames_max - frames).unwrap_or(usize::MAX);
+            frames += store.journal(&filter, most)?.len() as u64;
+        }
+        self.put(&mut self.lock(), of, frames);
+        Ok(())
+    }
+
+    pub fn is_full(&self, of: &str) -> bool {
+        self.lock().get(of).is_some_and(|frames| *frames >= self.frames_max)
+    }
+
+    pub fn add(&self, of: &str) {
+        let mut waiting = self.lock();
+        let frames = waiting.get(of).copied().unwrap_or_default() + 1;
+        self.put(&mut waiting, of, frames);
+    }
+
+    /// One was stored after all.
+    pub fn release(&self, of: &str) {
+        let mut waiting = self.lock();
+        let frames = waiting.get(of).copied().unwrap_or_default().saturating_sub(1);
+        self.put(&mut waiting, of, frames);
+    }
+
+    fn put(&self, waiting: &mut HashMap<String, u64>, of: &str, frames: u64) {
+        waiting.insert(of.to_owned(), frames);
+        self.metrics.quarantine(of, frames);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,270 @@
+//! HTTP/1.1 over TLS: `/ingest/FEED` for senders, all else for [`crate::api`], which answers (and writes down) any path.
+//! Also the plain listener of [`crate::observe`].
+
+use super::entrance::{Guest, Limits, until_drained};
+use super::tls::{Refused, Tls};
+use crate::api::{Api, ConnectionInfo};
+use crate::intake::{Ingest, Intake, ingest};
+use crate::observe::{Metrics, Observer};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::Sleep;
+
+/// Of a request's head.
+const HEAD_BYTES_MAX: usize = 64 * 1024;
+const HEADERS_MAX: usize = 100;
+
+/// The HTTPS listener.
+pub struct Https {
+    tls: Arc<Tls>,
+    api: Api,
+    ingest: Ingest,
+    intake: Intake,
+    limits: Limits,
+    metrics: Metrics,
+}
+
+impl Https {
+    pub const NAME: &str = "https";
+
+    pub fn new(tls: Arc<Tls>, api: Api, ingest: Ingest, intake: Intake, limits: Limits, metrics: Metrics) -> Self {
+        Self { tls, api, ingest, intake, limits, metrics }
+    }
+
+    /// One connection, until either end closes it or the doors are drained.
+    pub async fn serve(self: Arc<Self>, guest: Guest, draining: watch::Receiver<bool>) {
+        let Guest { stream, address, admitted } = guest;
+        match self.tls.accept(stream, address).await {
+            Ok((stream, info)) => {
+                let (https, info) = (self.clone(), Arc::new(info));
+                let answer = move |request| {
+                    let (https, info) = (https.clone(), info.clone());
+                    async move { https.answer(request, info).await }
+                };
+                speak(stream, answer, &self.limits, draining).await;
+            }
+            Err(Refused::Silent) => {}
+            Err(Refused::Timeout) => self.metrics.refused(Self::NAME, "timeout"),
+            Err(Refused::Handshake(word)) => {
+                self.metrics.refused(Self::NAME, "handshake");
+                self.intake.unauthenticated(Self::NAME, address, word).await;
+            }
+        }
+        drop(admitted);
+    }
+
+    async fn answer(&self, request: Request<Incoming>, connection: Arc<ConnectionInfo>) -> Response<Full<Bytes>> {
+        let began = Instant::now();
+        let path = request.uri().path();
+        let is_ingest = path.starts_with(ingest::PREFIX);
+        let interaction = if is_ingest { "ingest" } else { interaction(request.method(), path) };
+        let response = if is_ingest { self.ingest.answer(request, &connection).await } else { self.api.answer(request, connection).await };
+        self.metrics.request(interaction, response.status().as_u16(), began.elapsed());
+        response
+    }
+}
+
+/// The plain listener for operators.
+pub async fn observe(observer: Observer, guest: Guest, limits: Limits, draining: watch::Receiver<bool>) {
+    let Guest { stream, admitted, .. } = guest;
+    let answer = move |request| {
+        let observer = observer.clone();
+        async move { observer.answer(request).await }
+    };
+    speak(stream, answer, &limits, draining).await;
+    drop(admitted);
+}
+
+/// HTTP/1.1 on one stream. A drain ends it after the answer in hand.
+async fn speak<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F, limits: &Limits, mut draining: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
+    let service = service_fn(|request| {
+        let answer = answer(request);
+        async move { Ok::<_, Infallible>(answer.await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.idle_time)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(Impatient { stream, write_time: limits.write_time, waiting: None }), service);
+    let mut connection = pin!(connection);
+    tokio::select! {
+        // What ends it (a client that goes, that is slow, that speaks no HTTP) is no event of ours.
+        _ = connection.as_mut() => return,
+        () = until_drained(&mut draining) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// A stream whose other end must take what is written: hyper itself would wait for ever.
+struct Impatient<S> {
+    stream: S,
+    write_time: Duration,
+    /// Since the other end last took something.
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl<S> Impatient<S> {
+    fn bounded<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if poll.is_ready() {
+            self.waiting = None;
+            return poll;
+        }
+        let write_time = self.write_time;
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_time)));
+        waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Impatient<S> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, space: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, space)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let poll = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.bounded(context, poll)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_flush(context);
+        self.bounded(context, poll)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let poll = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.bounded(context, poll)
+    }
+}
+
+/// For the metrics: which interaction a path has the shape of. Closed words; says nothing of what is served.
+fn interaction(method: &Method, path: &str) -> &'static str {
+    let segments: Vec<&str> = path.trim_matches('/').split('/').collect();
+    if segments.contains(&".well-known") {
+        return "smart-configuration";
+    }
+    match (method.as_str(), segments.last(), segments.iter().rev().nth(1)) {
+        ("GET" | "HEAD", Some(&"metadata"), _) => "metadata",
+        ("POST", Some(&"_search"), _) => "search",
+        ("GET" | "HEAD", Some(&"_history"), _) => "history",
+        ("GET" | "HEAD", _, Some(&"_history")) => "vread",
+        ("GET" | "HEAD", Some(last), _) if is_type(last) => "search",
+        ("GET" | "HEAD", _, Some(last)) if is_type(last) => "read",
+        _ => "other",
+    }
+}
+
+fn is_type(segment: &str) -> bool {
+    segment.starts_with(|first: char| first.is_ascii_uppercase()) && segment.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::intake::double::Memory;
+    use std::sync::atomic::Ordering;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    const LIMITS: Limits = Limits {
+        connections: 2,
+        frame_bytes: 1000,
+        frame_time: Duration::from_secs(20),
+        handshake_time: Duration::from_secs(20),
+        idle_time: Duration::from_millis(50),
+        write_time: Duration::from_millis(50),
+    };
+
+    /// A line to the operators' answers, which say all that any listener says about HTTP itself.
+    fn line(store: &Memory, buffer: usize) -> (DuplexStream, Observer, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+        let observer = Observer::new(Metrics::default(), Arc::new(store.clone()));
+        let (near, far) = tokio::io::duplex(buffer);
+        let (draining, drained) = watch::channel(false);
+        let answering = observer.clone();
+        let answer = move |request| {
+            let observer = answering.clone();
+            async move { observer.answer(request).await }
+        };
+        let task = tokio::spawn(async move { speak(near, answer, &LIMITS, drained).await });
+        (far, observer, draining, task)
+    }
+
+    async fn read_all(mut line: DuplexStream) -> String {
+        let mut heard = Vec::new();
+        line.read_to_end(&mut heard).await.unwrap();
+        String::from_utf8(heard).unwrap()
+    }
+
+    const GET: &[u8] = b"GET /readyz HTTP/1.1\r\nhost: x\r\n\r\n";
+
+    #[tokio::test]
+    async fn silence_slow_heads_and_slow_readers_are_let_go() {
+        let store = Memory::default();
+        // Nothing is said; half a head; one request and then nothing.
+        for said in [b"".as_slice(), b"GET /livez HTTP/1.1\r\nho", GET] {
+            let (mut far, _, _draining, task) = line(&store, 1 << 16);
+            far.write_all(said).await.unwrap();
+            tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
+            assert_eq!(read_all(far).await.starts_with("HTTP/1.1 200"), said == GET);
+        }
+        // An answer that nobody takes.
+        let (mut far, _, _draining, task) = line(&store, 64);
+        far.write_all(GET).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
+    }
+
+    #[tokio::test]
+    async fn not_ready_where_nothing_can_be_committed_or_the_doors_close() {
+        let store = Memory::default();
+        store.0.broken.store(true, Ordering::SeqCst);
+        let (mut far, observer, _draining, _) = line(&store, 1 << 16);
+        far.write_all(GET).await.unwrap();
+        assert!(read_all(far).await.starts_with("HTTP/1.1 503"));
+        store.0.broken.store(false, Ordering::SeqCst);
+        observer.drain();
+        let request = || Request::get("/readyz").body(()).unwrap();
+        assert_eq!(observer.answer(request()).await.status(), 503);
+    }
+
+    #[tokio::test]
+    async fn a_drain_ends_an_idle_line() {
+        let (far, _, draining, task) = line(&Memory::default(), 1 << 16);
+        draining.send(true).unwrap();
+        task.await.unwrap();
+        assert_eq!(read_all(far).await, "");
+    }
+
+    #[test]
+    fn paths_are_counted_under_closed_words() {
+        let check = |method: &str, path: &str, expected| {
+            assert_eq!(interaction(&Method::from_bytes(method.as_bytes()).unwrap(), path), expected, "{method} {path}");
+        };
+        check("GET", "/fhir/metadata", "metadata");
+        check("GET", "/fhir/.well-known/smart-configuration", "smart-configuration");
+        check("GET", "/fhir/Patient", "search");
+        check("POST", "/fhir/Patient/_search", "search");
+        check("GET", "/fhir/Patient/1", "read");
+        check("GET", "/fhir/Patient/1/_history", "history");
+        check("GET", "/fhir/Patient/1/_history/2", "vread");
+        check("DELETE", "/fhir/Patient/1", "other");
+        check("GET", "/", "other");
+    }
+}

@@ -1,0 +1,9 @@
+//! The doors: sockets, TLS, frames and limits. What comes in goes to [`crate::intake`] or [`crate::api`].
+
+mod entrance;
+mod frames;
+pub mod https;
+pub mod mllp;
+pub mod tls;
+
+pub use entrance::{Admitted, Entrance, Guest, Limits};

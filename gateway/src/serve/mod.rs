@@ -1,0 +1,231 @@
+//! A running gateway: opens all doors, keeps the audit sealed, and drains.
+
+mod seals;
+#[cfg(test)]
+mod tests;
+
+use crate::access::Verifier;
+use crate::api::Api;
+use crate::audit::{Action, Agent, Entry};
+use crate::clock::Clock;
+use crate::config::{Config, Listener};
+use crate::development;
+use crate::intake::{Feed, Feeds, Ingest, Intake};
+use crate::listen::https::{self, Https};
+use crate::listen::mllp::Mllp;
+use crate::listen::tls::{ClientCertificate, Tls};
+use crate::listen::{Entrance, Limits};
+use crate::observe::{Metrics, Observer};
+use crate::store::Store;
+use contract::{Dialect, IdKey};
+use seals::Seals;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+/// How long a drain waits for what is in hand.
+pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
+/// The operators' listener: few scrape it.
+const OBSERVER_CONNECTIONS_MAX: usize = 64;
+
+/// What a gateway is made of, besides its configuration.
+pub struct Parts {
+    pub store: Arc<dyn Store>,
+    pub api: Api,
+    pub verifier: Verifier,
+    /// Of every adapter that a feed names.
+    pub dialects: Vec<Arc<dyn Dialect>>,
+    pub id_key: IdKey,
+    pub clock: Clock,
+    pub metrics: Metrics,
+}
+
+/// A gateway with open doors.
+pub struct Running {
+    /// By listener: `https`, `mllp.main`, `observe`.
+    pub addresses: BTreeMap<String, SocketAddr>,
+    draining: watch::Sender<bool>,
+    doors: JoinSet<()>,
+    observer: Observer,
+    observer_door: JoinHandle<()>,
+    observer_draining: watch::Sender<bool>,
+    seals: Seals,
+    store: Arc<dyn Store>,
+    api: Api,
+    clock: Clock,
+    tls: Vec<(String, Arc<Tls>)>,
+}
+
+/// Opens all doors. Errors are words for the operator; then no door is open.
+pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
+    refuse_development_material(config)?;
+    // Reads the journal; nobody is served yet who could wait for it.
+    let intake = intake(config, &parts)?;
+    let Parts { store, api, verifier, clock, metrics, .. } = parts;
+    let limits = Limits {
+        connections: config.limits.connections,
+        frame_bytes: config.limits.frame_bytes,
+        frame_time: config.limits.frame_time,
+        handshake_time: Limits::HANDSHAKE_TIME,
+        idle_time: Limits::IDLE_TIME,
+        write_time: Limits::WRITE_TIME,
+    };
+    // All is read and bound before anyone is served.
+    let mut reloadable = Vec::new();
+    let mut terminate = |name: &str, files, client| {
+        let tls = Arc::new(Tls::new(files, client, limits.handshake_time).map_err(|error| format!("{name}: {error}"))?);
+        reloadable.push((name.to_owned(), tls.clone()));
+        Ok::<_, String>(tls)
+    };
+    let https_tls = terminate(Https::NAME, &config.https.tls, ClientCertificate::Asked)?;
+    let https_door = Entrance::open(Https::NAME, config.https.listen, limits.connections, metrics.clone()).await?;
+    let mut mllp = Vec::new();
+    for (name, listener) in &config.mllp {
+        let full = format!("mllp.{name}");
+        let tls = listener.tls.as_ref().map(|files| terminate(&full, files, ClientCertificate::Demanded)).transpose()?;
+        if tls.is_none() {
+            let finding = "not encrypted: anyone on the network between can read and alter what is sent, or send as its feeds";
+            tracing::warn!(listener = full, finding, "a plain listener, because the configuration says so");
+        }
+        let door = Entrance::open(&full, listener.listen, limits.connections, metrics.clone()).await?;
+        mllp.push((door, Arc::new(Mllp::new(name, tls, intake.clone(), limits, metrics.clone()))));
+    }
+    let observer_door = Entrance::open("observe", config.observe, OBSERVER_CONNECTIONS_MAX, metrics.clone()).await?;
+    store.record(entry(Action::Start, &clock)).await.map_err(|error| format!("the start cannot be written down: {error}"))?;
+
+    let mut addresses = BTreeMap::new();
+    for door in [&https_door, &observer_door].into_iter().chain(mllp.iter().map(|(door, _)| door)) {
+        let address = door.address().map_err(|error| format!("{}: {}", door.name, error.kind()))?;
+        addresses.insert(door.name.to_string(), address);
+    }
+    let (draining, drained) = watch::channel(false);
+    let (observer_draining, observer_drained) = watch::channel(false);
+    let mut doors = JoinSet::new();
+    for (door, mllp) in mllp {
+        let drain = drained.clone();
+        doors.spawn(door.serve(drained.clone(), move |guest| mllp.clone().serve(guest, drain.clone())));
+    }
+    let ingest = Ingest::new(intake.clone(), verifier, limits.frame_bytes, limits.frame_time);
+    let https = Arc::new(Https::new(https_tls, api.clone(), ingest, intake, limits, metrics.clone()));
+    doors.spawn(https_door.serve(drained.clone(), move |guest| https.clone().serve(guest, drained.clone())));
+    let observer = Observer::new(metrics.clone(), store.clone());
+    let answering = observer.clone();
+    let drain = observer_drained.clone();
+    let observer_door =
+        tokio::spawn(observer_door.serve(observer_drained, move |guest| https::observe(answering.clone(), guest, limits, drain.clone())));
+    let seals = Seals::start(config.seals.clone(), store.clone(), clock.clone(), metrics);
+    Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, clock, tls: reloadable })
+}
+
+/// The sending corridor of a configuration; counts what waits in quarantine.
+pub fn intake(config: &Config, parts: &Parts) -> Result<Intake, String> {
+    let feeds = feeds(config, &parts.dialects, &parts.id_key)?;
+    let refusals = parts.api.refusals().clone();
+    let frames_max = config.limits.quarantine_frames;
+    Intake::new(feeds, parts.store.clone(), parts.clock.clone(), frames_max, parts.metrics.clone(), refusals)
+        .map_err(|error| error.to_string())
+}
+
+impl Running {
+    /// One line for whoever started the gateway.
+    pub fn ready_line(&self) -> String {
+        let mut line = serde_json::Map::new();
+        line.insert("ready".into(), true.into());
+        line.extend(self.addresses.iter().map(|(name, address)| (name.clone(), address.to_string().into())));
+        serde_json::Value::Object(line).to_string()
+    }
+
+    /// Resolves at SIGTERM or SIGINT; at SIGHUP certificates are read again.
+    pub async fn until_told_to_stop(&self) -> std::io::Result<()> {
+        let (mut term, mut int, mut hup) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        loop {
+            tokio::select! {
+                _ = term.recv() => return Ok(()),
+                _ = int.recv() => return Ok(()),
+                _ = hup.recv() => self.reload(),
+            }
+        }
+    }
+
+    /// Reads all certificates and keys again, for connections to come. What does not fit is left as it was, and logged.
+    pub fn reload(&self) {
+        for (listener, tls) in &self.tls {
+            match tls.reload() {
+                Ok(()) => tracing::info!(listener, "certificates were read again"),
+                Err(error) => tracing::error!(listener, error, "certificates could not be read again: the old ones stay"),
+            }
+        }
+    }
+
+    /// Stops accepting, finishes and acknowledges what is in hand, seals the audit. Errors say what was left undone.
+    pub async fn shutdown(mut self) -> Result<(), String> {
+        self.observer.drain();
+        let _ = self.draining.send(true);
+        let mut left = Vec::new();
+        let all_closed = async { while self.doors.join_next().await.is_some() {} };
+        if tokio::time::timeout(DRAIN_TIME_MAX, all_closed).await.is_err() {
+            left.push("some connections were cut off".to_owned());
+            self.doors.shutdown().await;
+        }
+        self.api.close().await;
+        if let Err(error) = self.store.record(entry(Action::Stop, &self.clock)).await {
+            left.push(format!("the stop could not be written down: {error}"));
+        }
+        if let Err(error) = self.seals.stop().await {
+            left.push(error);
+        }
+        let _ = self.observer_draining.send(true);
+        if tokio::time::timeout(Duration::from_secs(1), &mut self.observer_door).await.is_err() {
+            self.observer_door.abort();
+        }
+        if left.is_empty() { Ok(()) } else { Err(left.join("; ")) }
+    }
+}
+
+/// Keys that everybody has protect nobody: they serve on this machine alone.
+fn refuse_development_material(config: &Config) -> Result<(), String> {
+    let material = development::material(config);
+    let outside =
+        config.mllp.values().map(|listener| listener.listen).chain([config.https.listen]).find(|address| !address.ip().is_loopback());
+    match (material.first(), outside) {
+        (Some(file), Some(address)) => Err(format!(
+            "{} is development material, which anyone may have: it is refused on {address}; use 127.0.0.1, or keys of your own",
+            file.display()
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn feeds(config: &Config, dialects: &[Arc<dyn Dialect>], id_key: &IdKey) -> Result<Feeds, String> {
+    let feed = |feed: &crate::config::Feed| {
+        let dialect = dialects.iter().find(|dialect| dialect.name() == feed.adapter);
+        let dialect = dialect.ok_or_else(|| format!("feed.{}: no adapter {}", feed.name, feed.adapter))?;
+        let plain = matches!(&feed.listener, Listener::Mllp(name) if config.mllp.get(name).is_some_and(|mllp| mllp.tls.is_none()));
+        if plain {
+            tracing::warn!(feed = feed.name, "whoever reaches the plain listener can send as this feed");
+        }
+        Ok(Feed::new(feed, &**dialect, id_key, &config.https.base_url))
+    };
+    config.feeds.values().map(feed).collect::<Result<Vec<_>, String>>().map(Feeds::new)
+}
+
+fn entry(action: Action, clock: &Clock) -> Entry {
+    Entry {
+        at: clock.now(),
+        action,
+        outcome: 0,
+        reason: String::new(),
+        agent: Agent { who: "system".into(), ..Agent::default() },
+        request: String::new(),
+        patients: Vec::new(),
+        resources: Vec::new(),
+        issues: 0,
+        count: 1,
+        position: None,
+    }
+}
