@@ -2,16 +2,31 @@
 
 use crate::store::StoreError;
 use contract::{Contribution, Issue, IssueCode, Severity};
+use std::cell::RefCell;
+use zstd::bulk::{Compressor, Decompressor};
 
 /// Fast: a writer waits for it, and pages not written are worth more than the last tenth of size.
 const LEVEL: i32 = 1;
 /// What a blob may unfold to: a frame's limit is set elsewhere, and lower.
 const LENGTH_MAX: usize = 1 << 30;
 
+thread_local! {
+    // Making one costs more than using it.
+    static PACKER: RefCell<Option<Compressor<'static>>> = RefCell::new(Compressor::new(LEVEL).ok());
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = RefCell::new(Decompressor::new().ok());
+}
+
 pub(super) fn pack(bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
     let length = u32::try_from(bytes.len()).map_err(|_| too_large())?;
-    let packed = zstd::bulk::compress(bytes, LEVEL).map_err(|_| StoreError::Unavailable("zstd".into()))?;
-    Ok([&length.to_le_bytes(), packed.as_slice()].concat())
+    let mut packed = vec![0; 4 + zstd::zstd_safe::compress_bound(bytes.len())];
+    packed[..4].copy_from_slice(&length.to_le_bytes());
+    let failed = || StoreError::Unavailable("zstd".into());
+    let written = PACKER.with_borrow_mut(|packer| match packer {
+        Some(packer) => packer.compress_to_buffer(bytes, &mut packed[4..]).map_err(|_| failed()),
+        None => Err(failed()),
+    })?;
+    packed.truncate(4 + written);
+    Ok(packed)
 }
 
 pub(super) fn unpack(blob: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -20,7 +35,10 @@ pub(super) fn unpack(blob: &[u8]) -> Result<Vec<u8>, StoreError> {
     if length > LENGTH_MAX {
         return Err(corrupt());
     }
-    zstd::bulk::decompress(packed, length).map_err(|_| corrupt())
+    UNPACKER.with_borrow_mut(|unpacker| match unpacker {
+        Some(unpacker) => unpacker.decompress(packed, length).map_err(|_| corrupt()),
+        None => Err(StoreError::Unavailable("zstd".into())),
+    })
 }
 
 pub(super) fn contributions(contributions: &[Contribution]) -> Result<Vec<u8>, StoreError> {

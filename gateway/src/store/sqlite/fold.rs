@@ -3,7 +3,6 @@
 use super::blob::{corrupt, pack, unpack};
 use super::index::{Index, compartments, patients, write_compartments};
 use super::names::{Names, find_key, find_kind, id_of, key_name};
-use super::unavailable;
 use crate::search::extract::{Rows, extract};
 use crate::search::plan::SECURITY_CONTEXT;
 use crate::state::{Address, Change, Loader, Register, Rendered, Slots, address, decode, encode, fold, survivor};
@@ -97,12 +96,12 @@ impl Folding<'_> {
                    ON CONFLICT (id) DO UPDATE SET version = ?3, deleted = ?4, digest = ?5, current = ?6";
         let mut statement = self.connection.prepare_cached(sql)?;
         let deleted = matches!(change.rendered, Rendered::Deleted);
-        statement.execute((resource, kind, version, deleted, digest, current)).map(drop).map_err(unavailable)
+        statement.execute((resource, kind, version, deleted, digest, current)).map(drop).map_err(StoreError::from)
     }
 
     fn write_state(&mut self, resource: i64, kind_name: &str, change: &Change) -> Result<(), StoreError> {
         let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| {
-            self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map(drop).map_err(unavailable)
+            self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute(values)).map(drop).map_err(StoreError::from)
         };
         run(
             "UPDATE key SET system = ?2, value = ?3 WHERE id = ?1 AND system IS NULL",
@@ -110,12 +109,9 @@ impl Folding<'_> {
         )?;
         run("INSERT OR REPLACE INTO state (resource, slots) VALUES (?1, ?2)", &[&resource, &pack(&encode(&change.slots))?])?;
         let mut wanted: BTreeSet<Vec<u8>> = change.registers.iter().map(register_name).collect();
-        let stored = || {
-            let mut statement = self.connection.prepare_cached("SELECT name FROM register WHERE resource = ?1")?;
-            let rows = statement.query_map([resource], |row| row.get::<_, Vec<u8>>(0))?;
-            rows.collect::<Result<Vec<_>, _>>()
-        };
-        for name in stored()? {
+        let mut statement = self.connection.prepare_cached("SELECT name FROM register WHERE resource = ?1")?;
+        let rows = statement.query_map([resource], |row| row.get(0))?;
+        for name in rows.collect::<Result<Vec<Vec<u8>>, _>>()? {
             if !wanted.remove(&name) {
                 run("DELETE FROM register WHERE resource = ?1 AND name = ?2", &[&resource, &name])?;
             }
@@ -143,14 +139,14 @@ impl Folding<'_> {
         let sql = "SELECT version, deleted, digest FROM resource WHERE id = ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
         let before = |row: &rusqlite::Row<'_>| Ok(Before { version: row.get(0)?, deleted: row.get(1)?, digest: row.get(2)? });
-        statement.query_row([resource], before).optional().map_err(unavailable)
+        statement.query_row([resource], before).optional().map_err(StoreError::from)
     }
 
     fn write_version(&self, resource: i64, version: i64, patients: &BTreeSet<i64>, body: Option<&[u8]>) -> Result<i64, StoreError> {
         let sql = "INSERT INTO version (resource, version, at, position, patients, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let mut statement = self.connection.prepare_cached(sql)?;
         let position = position(self.position);
-        statement.insert((resource, version, self.now.as_microsecond(), position, list(patients), body)).map_err(unavailable)
+        statement.insert((resource, version, self.now.as_microsecond(), position, list(patients), body)).map_err(StoreError::from)
     }
 
     /// Binaries that lie where this resource lies go with it.
@@ -158,13 +154,10 @@ impl Folding<'_> {
         let Some((parameter, _)) = self.index.plan.parameter(SECURITY_CONTEXT.0, SECURITY_CONTEXT.1) else { return Ok(()) };
         let kind = self.names.kind(self.connection, SECURITY_CONTEXT.0)?;
         let lies_in = compartments(self.connection, resource)?;
-        let found = || {
-            let sql = "SELECT resource FROM reference INDEXED BY reference_value WHERE parameter = ?1 AND target = ?2";
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let rows = statement.query_map((self.index.number(parameter), resource), |row| row.get::<_, i64>(0))?;
-            rows.collect::<Result<Vec<_>, _>>()
-        };
-        for binary in found()? {
+        let sql = "SELECT resource FROM reference INDEXED BY reference_value WHERE parameter = ?1 AND target = ?2";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map((self.index.number(parameter), resource), |row| row.get(0))?;
+        for binary in rows.collect::<Result<Vec<i64>, _>>()? {
             write_compartments(self.connection, kind, binary, &lies_in)?;
         }
         Ok(())
@@ -220,14 +213,11 @@ impl Loader for Stored<'_> {
 
     fn members(&mut self, register: &Register) -> Result<Vec<Address>, StoreError> {
         let sql = "SELECT n.name, k.name FROM register r JOIN key k ON k.id = r.resource JOIN kind n ON n.id = k.kind WHERE r.name = ?1";
-        let read = || {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let rows = statement.query_map([register_name(register)], |row| {
-                Ok(Address::from(format!("{}/{}", row.get::<_, String>(0)?, id_of(row.get_ref(1)?.as_blob()?))))
-            })?;
-            rows.collect::<Result<Vec<_>, _>>()
-        };
-        read().map_err(unavailable)
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map([register_name(register)], |row| {
+            Ok(Address::from(format!("{}/{}", row.get::<_, String>(0)?, id_of(row.get_ref(1)?.as_blob()?))))
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 }
 
@@ -286,7 +276,7 @@ pub(super) fn read_list(text: &str) -> BTreeSet<i64> {
 pub(super) fn ids(connection: &Connection, keys: impl IntoIterator<Item = i64>) -> Result<Vec<String>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT name FROM key WHERE id = ?1")?;
     let ids = keys.into_iter().map(|key| statement.query_row([key], |row| Ok(id_of(row.get_ref(0)?.as_blob()?))));
-    ids.collect::<Result<_, _>>().map_err(unavailable)
+    ids.collect::<Result<_, _>>().map_err(StoreError::from)
 }
 
 pub(super) fn split(address: &str) -> (&str, &str) {

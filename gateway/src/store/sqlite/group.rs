@@ -1,6 +1,5 @@
 //! One writer thread per file: whatever waits shares one transaction, and with it one fsync. It never waits for more.
 
-use super::unavailable;
 use crate::store::faults::{Failure, Faults, File, Point};
 use crate::store::{Pending, StoreError};
 use rusqlite::Connection;
@@ -141,7 +140,8 @@ impl<D: Desk> Writer<D> {
         jobs: &Receiver<Box<dyn Work<D>>>,
         batch: &mut Vec<Box<dyn Work<D>>>,
     ) -> ControlFlow<(), Result<(), StoreError>> {
-        let begun = self.connection.execute_batch("BEGIN IMMEDIATE").map_err(unavailable).and_then(|()| self.desk.begin(&self.connection));
+        let begun =
+            self.connection.execute_batch("BEGIN IMMEDIATE").map_err(StoreError::from).and_then(|()| self.desk.begin(&self.connection));
         if let Err(error) = begun {
             batch.push(first);
             self.roll_back();
@@ -169,7 +169,7 @@ impl<D: Desk> Writer<D> {
         }
         if let Err(error) = self.connection.execute_batch("COMMIT") {
             self.roll_back();
-            return ControlFlow::Continue(Err(unavailable(error)));
+            return ControlFlow::Continue(Err(error.into()));
         }
         self.desk.committed();
         match self.faults.at(self.file, Point::AfterCommit) {
@@ -181,8 +181,9 @@ impl<D: Desk> Writer<D> {
 
     /// One job under its own savepoint: what fails alone fails alone. `Err`: the whole transaction is lost.
     fn one(&mut self, job: &mut dyn Work<D>) -> Result<(), StoreError> {
-        let run =
-            |sql: &str| self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(unavailable);
+        let run = |sql: &str| {
+            self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(StoreError::from)
+        };
         run("SAVEPOINT one")?;
         let mark = self.desk.mark();
         if job.apply(&mut self.desk, &self.connection) {

@@ -6,7 +6,6 @@ use super::group::Desk;
 use super::index::Index;
 use super::ledger::{Ledger, Mark, append_seal, heads};
 use super::names::Names;
-use super::unavailable;
 use crate::audit::Entry;
 use crate::audit::chain::{Heads, SealKey};
 use crate::clock::Clock;
@@ -205,7 +204,7 @@ impl IntakeDesk {
     /// Makes a recipe a feed's active one.
     pub(super) fn activate(&mut self, connection: &Connection, feed: &str, hash: &str) -> Result<(), StoreError> {
         let feed = self.names.feed(connection, feed)?;
-        activate(connection, feed, hash).map(drop).map_err(unavailable)
+        activate(connection, feed, hash).map(drop).map_err(StoreError::from)
     }
 }
 
@@ -301,8 +300,8 @@ fn recipe(connection: &Connection, feed: i64, hash: &str, folds: bool) -> Result
     match known? {
         Some((row, _, active)) if active || !folds => Ok(row),
         Some((_, true, _)) => Err(StoreError::Unavailable("a later recipe of the feed is active: this process was left behind".into())),
-        _ if folds => activate(connection, feed, hash).map_err(unavailable),
-        _ => recipe_row(connection, feed, hash).map_err(unavailable),
+        _ if folds => activate(connection, feed, hash).map_err(StoreError::from),
+        _ => recipe_row(connection, feed, hash).map_err(StoreError::from),
     }
 }
 

@@ -3,7 +3,6 @@
 use super::blob::{read_contributions, read_issues, unpack};
 use super::fold::position;
 use super::names::find_feed;
-use super::unavailable;
 use crate::store::{JournalFilter, JournalRow, Seen, StoreError};
 use contract::{Contribution, Digest, Frame, Issue, OutcomeKind};
 use jiff::Timestamp;
@@ -12,20 +11,17 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 pub(super) fn seen(connection: &Connection, feed: &str, digest: &Digest) -> Result<Option<Seen>, StoreError> {
     let Some(feed) = find_feed(connection, feed)? else { return Ok(None) };
-    let read = || {
-        let sql = "SELECT position, received, outcome, reply FROM journal WHERE feed = ?1 AND digest = ?2";
-        let mut statement = connection.prepare_cached(sql)?;
-        let seen = |row: &Row<'_>| {
-            Ok(Seen {
-                position: row.get::<_, i64>(0)?.unsigned_abs(),
-                received: time(row, 1)?,
-                outcome: outcome(row.get_ref(2)?.as_str()?),
-                reply: row.get::<_, Option<Vec<u8>>>(3)?.map(Into::into),
-            })
-        };
-        statement.query_row((feed, digest.0), seen).optional()
+    let sql = "SELECT position, received, outcome, reply FROM journal WHERE feed = ?1 AND digest = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let seen = |row: &Row<'_>| {
+        Ok(Seen {
+            position: row.get::<_, i64>(0)?.unsigned_abs(),
+            received: time(row, 1)?,
+            outcome: outcome(row.get_ref(2)?.as_str()?),
+            reply: row.get::<_, Option<Vec<u8>>>(3)?.map(Into::into),
+        })
     };
-    read().map_err(unavailable)
+    Ok(statement.query_row((feed, digest.0), seen).optional()?)
 }
 
 const ROW: &str = "SELECT j.position, j.received, f.name, j.message_type, j.control_id, j.digest, j.outcome, j.issue_count, j.repeats,
@@ -50,12 +46,9 @@ pub(super) fn list(connection: &Connection, filter: &JournalFilter, count: usize
     }
     sql.push_str(" ORDER BY j.position LIMIT ?");
     values.push(i64::try_from(count).unwrap_or(i64::MAX).into());
-    let read = || {
-        let mut statement = connection.prepare_cached(&sql)?;
-        let rows = statement.query_map(params_from_iter(values), row)?;
-        rows.collect::<Result<Vec<_>, _>>()
-    };
-    read().map_err(unavailable)
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(params_from_iter(values), row)?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn frame(connection: &Connection, at: u64) -> Result<Option<(JournalRow, Frame, Vec<Issue>)>, StoreError> {
@@ -78,13 +71,10 @@ pub(super) fn contributions(connection: &Connection, at: u64) -> Result<Option<V
 
 /// Findings: kind, feed and how often, for a person to look at.
 pub(super) fn findings(connection: &Connection) -> Result<Vec<(String, String, u64)>, StoreError> {
-    let read = || {
-        let sql = "SELECT n.kind, f.name, n.count FROM finding n JOIN feed f ON f.id = n.feed ORDER BY n.kind, f.name";
-        let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs())))?;
-        rows.collect::<Result<Vec<_>, _>>()
-    };
-    read().map_err(unavailable)
+    let sql = "SELECT n.kind, f.name, n.count FROM finding n JOIN feed f ON f.id = n.feed ORDER BY n.kind, f.name";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs())))?;
+    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 /// A word that is not an outcome is a damaged row: it was not stored, as far as anyone can tell.

@@ -1,6 +1,5 @@
 //! Audit entries as one file's writer appends them, and seals.
 
-use super::unavailable;
 use crate::audit::Entry;
 use crate::audit::chain::{Head, Heads, SealKey, Writer, digest, row_id, seal};
 use crate::store::StoreError;
@@ -39,7 +38,7 @@ impl Ledger {
 
     pub(super) fn append(&mut self, connection: &Connection, entry: &Entry) -> Result<(), StoreError> {
         let payload = serde_json::to_vec(entry).map_err(|_| StoreError::Refused("an audit entry cannot be written as JSON".into()))?;
-        self.write(connection, entry, &payload).map_err(unavailable)
+        self.write(connection, entry, &payload).map_err(StoreError::from)
     }
 
     fn write(&mut self, connection: &Connection, entry: &Entry, payload: &[u8]) -> rusqlite::Result<()> {
@@ -98,13 +97,10 @@ impl Ledger {
 pub(super) fn heads(connection: &Connection) -> Result<Heads, StoreError> {
     let sql = "SELECT w.name, a.seq, a.hash FROM audit_writer w
                JOIN audit a ON a.writer = w.id AND a.seq = (SELECT max(seq) FROM audit WHERE writer = w.id)";
-    let read = || {
-        let mut statement = connection.prepare_cached(sql)?;
-        let rows = statement
-            .query_map([], |row| Ok((row.get::<_, String>(0)?, Head { count: row.get::<_, i64>(1)?.unsigned_abs(), hash: row.get(2)? })))?;
-        rows.collect::<Result<Heads, _>>()
-    };
-    read().map_err(unavailable)
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, Head { count: row.get::<_, i64>(1)?.unsigned_abs(), hash: row.get(2)? })))?;
+    Ok(rows.collect::<Result<Heads, _>>()?)
 }
 
 /// Appends a seal over `heads`. `sealed`: what this process last sealed.
@@ -115,17 +111,14 @@ pub(super) fn append_seal(
     heads: &Heads,
     sealed: Option<&Heads>,
 ) -> Result<String, StoreError> {
-    let write = || {
-        let last = connection
-            .prepare_cached("SELECT number, line FROM audit_seal ORDER BY number DESC LIMIT 1")?
-            .query_row([], |row| Ok((row.get::<_, i64>(0)?, digest(row.get_ref(1)?.as_str()?))))
-            .optional()?;
-        let (number, previous) = last.map_or((1, [0; 32]), |(number, digest)| (number + 1, digest));
-        let moved = |(name, head): &(&String, &Head)| sealed.is_none_or(|sealed| sealed.get(*name) != Some(*head));
-        let changed = heads.iter().filter(moved).map(|(name, head)| (name.clone(), *head)).collect();
-        let line = seal(key, number.unsigned_abs(), at, &changed, heads, &previous);
-        connection.execute("INSERT INTO audit_seal (number, line) VALUES (?1, ?2)", (number, &line))?;
-        Ok(line)
-    };
-    write().map_err(unavailable)
+    let last = connection
+        .prepare_cached("SELECT number, line FROM audit_seal ORDER BY number DESC LIMIT 1")?
+        .query_row([], |row| Ok((row.get::<_, i64>(0)?, digest(row.get_ref(1)?.as_str()?))))
+        .optional()?;
+    let (number, previous) = last.map_or((1, [0; 32]), |(number, digest)| (number + 1, digest));
+    let moved = |(name, head): &(&String, &Head)| sealed.is_none_or(|sealed| sealed.get(*name) != Some(*head));
+    let changed = heads.iter().filter(moved).map(|(name, head)| (name.clone(), *head)).collect();
+    let line = seal(key, number.unsigned_abs(), at, &changed, heads, &previous);
+    connection.execute("INSERT INTO audit_seal (number, line) VALUES (?1, ?2)", (number, &line))?;
+    Ok(line)
 }

@@ -196,7 +196,7 @@ impl Store for SqliteStore {
     fn ready(&self) -> Pending<()> {
         // A transaction that writes nothing would need no disk.
         fn touch(connection: &Connection) -> Result<(), StoreError> {
-            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'ready'", []).map(drop).map_err(unavailable)
+            connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'ready'", []).map(drop).map_err(StoreError::from)
         }
         let intake = self.intake.submit(|_, connection| touch(connection));
         let access = self.access_writer.submit(|_, connection| touch(connection));
@@ -252,18 +252,14 @@ fn fitted(connection: &mut Connection, plan: Arc<Plan>, zone: TimeZone) -> Resul
     Ok(index)
 }
 
+/// SQLite's own code, and nothing of a row.
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
-        unavailable(error)
-    }
-}
-
-/// SQLite's own code, and nothing of a row.
-fn unavailable(error: rusqlite::Error) -> StoreError {
-    match error {
-        rusqlite::Error::SqliteFailure(code, _) => StoreError::Unavailable(format!("sqlite {} {:?}", code.extended_code, code.code)),
-        rusqlite::Error::SqlInputError { error, .. } => StoreError::Unavailable(format!("sqlite {}", error.extended_code)),
-        _ => StoreError::Unavailable("a row is not as expected".into()),
+        match error {
+            rusqlite::Error::SqliteFailure(code, _) => StoreError::Unavailable(format!("sqlite {} {:?}", code.extended_code, code.code)),
+            rusqlite::Error::SqlInputError { error, .. } => StoreError::Unavailable(format!("sqlite {}", error.extended_code)),
+            _ => StoreError::Unavailable("a row is not as expected".into()),
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! Small integers for names that are few, and for ids.
 
-use super::unavailable;
 use crate::store::StoreError;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashMap;
@@ -46,7 +45,7 @@ impl Names {
             return Ok(key);
         }
         let mut statement = connection.prepare_cached("INSERT INTO key (name, kind) VALUES (?1, ?2)")?;
-        statement.insert((name, kind)).map_err(unavailable)
+        statement.insert((name, kind)).map_err(StoreError::from)
     }
 }
 
@@ -72,7 +71,7 @@ const TEXT: &[u8] = b"text of a foreign id:";
 
 pub(super) fn find_key(connection: &Connection, kind: i64, name: &[u8]) -> Result<Option<i64>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT id FROM key WHERE name = ?1 AND kind = ?2")?;
-    statement.query_row((name, kind), |row| row.get(0)).optional().map_err(unavailable)
+    statement.query_row((name, kind), |row| row.get(0)).optional().map_err(StoreError::from)
 }
 
 pub(super) fn find_kind(connection: &Connection, name: &str) -> Result<Option<i64>, StoreError> {
@@ -89,13 +88,13 @@ pub(super) fn find_feed(connection: &Connection, name: &str) -> Result<Option<i6
 
 fn find(connection: &Connection, sql: &str, name: &str) -> Result<Option<i64>, StoreError> {
     let mut statement = connection.prepare_cached(sql)?;
-    statement.query_row([name], |row| row.get(0)).optional().map_err(unavailable)
+    statement.query_row([name], |row| row.get(0)).optional().map_err(StoreError::from)
 }
 
 fn number(connection: &Connection, select: &str, insert: &str, name: &str) -> Result<i64, StoreError> {
     match find(connection, select, name)? {
         Some(id) => Ok(id),
-        None => connection.prepare_cached(insert).and_then(|mut statement| statement.insert([name])).map_err(unavailable),
+        None => connection.prepare_cached(insert).and_then(|mut statement| statement.insert([name])).map_err(StoreError::from),
     }
 }
 

@@ -5,7 +5,6 @@ use super::index::{Index, SYSTEM_IMPLIED, SYSTEM_NONE};
 use super::names::{find_key, find_kind, find_system, id_of, key_name};
 use super::read::{current, more, patient_row};
 use super::sql::Sql;
-use super::unavailable;
 use crate::access::{Grant, Permission, Predicate};
 use crate::search::parse::ParameterType;
 use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query};
@@ -273,12 +272,9 @@ impl<'a> Search<'a> {
             },
             None => None,
         };
-        let read = || {
-            let mut statement = self.connection.prepare_cached("SELECT id FROM key WHERE name = ?1 AND (?2 IS NULL OR kind = ?2)")?;
-            let rows = statement.query_map((key_name(id), kind), |row| row.get(0))?;
-            rows.collect::<Result<Vec<_>, _>>()
-        };
-        read().map_err(unavailable)
+        let mut statement = self.connection.prepare_cached("SELECT id FROM key WHERE name = ?1 AND (?2 IS NULL OR kind = ?2)")?;
+        let rows = statement.query_map((key_name(id), kind), |row| row.get(0))?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The two files: how they are opened, and their tables, as migrations that run forward on open.
 
-use super::unavailable;
 use crate::store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -141,7 +140,7 @@ impl Layout {
 
     fn migrate(&self, connection: &mut Connection) -> Result<(), StoreError> {
         let version =
-            |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map_err(unavailable);
+            |connection: &Connection| connection.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).map_err(StoreError::from);
         let known = self.migrations.len();
         let refuse = |found: i64| {
             let name = self.name;
@@ -161,7 +160,7 @@ impl Layout {
             transaction.execute_batch(script)?;
         }
         transaction.pragma_update(None, "user_version", i64::try_from(known).expect("few migrations"))?;
-        transaction.commit().map_err(unavailable)
+        transaction.commit().map_err(StoreError::from)
     }
 }
 
@@ -174,6 +173,8 @@ fn harden(connection: &Connection) -> rusqlite::Result<()> {
         (DbConfig::SQLITE_DBCONFIG_DQS_DDL, false),
         (DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true),
         (DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false),
+        // A plan does not depend on the values that are asked for: else each value compiles its statement again.
+        (DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true),
     ] {
         connection.set_db_config(setting, value)?;
     }
