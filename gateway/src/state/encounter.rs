@@ -1,12 +1,56 @@
 //! Encounters in time: from the moves of a visit to its locations, classes and statuses.
 //!
-//! Items come from ADT events only, and only those of the greatest authority present count. They are sorted by when they
-//! were asserted, their event's step and, last, their position; a cancel is an assertion like any other and may come
-//! first.
+//! Only moves of the greatest authority present count, and ADT events before all others: a laboratory's PV1-3 moves no
+//! bed. They are sorted by when they were asserted, their event's step and, last, their position; a cancel is an
+//! assertion like any other and may come first.
 
 use super::Slots;
 use super::render::append;
 use contract::{Authority, Json, Name, Rank, Slot};
+
+/// Lays locations, classes and statuses over the body.
+pub(super) fn lay(slots: &Slots, body: &mut Json) {
+    let mut moves: Vec<Move<'_>> = slots
+        .iter()
+        .filter_map(|(slot, held)| match (slot, &held.value) {
+            (Slot::Move { at, event, .. }, Some(value)) => Some(Move { at: *at, event, rank: held.rank, value }),
+            _ => None,
+        })
+        .collect();
+    moves.sort_by_key(|one| (one.at, one.rank.step, one.rank.position, one.rank.ordinal));
+    let since = statuses(&moves, body);
+    let classes = items(&moves, "class");
+    if let Some((last, earlier)) = classes.split_last() {
+        body.set("class", last.value.clone());
+        let history = earlier.iter().map(|item| [("class", item.value.clone()), ("period", item.period())].into_iter().collect()).collect();
+        append(body, "classHistory", history);
+    }
+    let status = body.get("status").and_then(Json::as_str).map(Name::from);
+    let word = match status.as_deref() {
+        Some(status) if is_closed(status) => "completed",
+        Some("planned") => "planned",
+        _ => "active",
+    };
+    let stated_end = body.get("period").and_then(|period| period.get("end")).cloned();
+    let end = stated_end.or_else(|| since.and_then(instant)).filter(|_| word == "completed");
+    let locations = items(&moves, "location");
+    let count = locations.len();
+    let locations = locations.into_iter().enumerate().map(|(at, item)| {
+        let (mut location, mut period) = (item.value.clone(), item.period());
+        let is_last = at + 1 == count;
+        if let (true, Some(end)) = (is_last, &end) {
+            period.set("end", end.clone());
+        }
+        if !is_last || word == "completed" {
+            location.set("status", "completed".into());
+        } else if location.get("status").is_none() {
+            location.set("status", word.into());
+        }
+        location.set("period", period);
+        location
+    });
+    append(body, "location", locations.collect());
+}
 
 /// One thing that an event said of the visit.
 struct Move<'a> {
@@ -20,129 +64,97 @@ impl Move<'_> {
     fn kind(&self) -> &str {
         self.value.get("kind").and_then(Json::as_str).unwrap_or_default()
     }
+
+    /// How much its word counts on where a patient is.
+    fn weight(&self) -> (bool, Authority) {
+        let digits = self.event.strip_prefix('A').unwrap_or_default();
+        (digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit()), self.rank.authority)
+    }
+
+    /// Whether it takes back what the other event said: A11 is the cancel of A01 and of A04 alike (chapter 3, 3.3.11).
+    fn cancels(&self, event: &str) -> bool {
+        let of = self.value.get("of").and_then(Json::as_str);
+        of == Some(event) || of == Some("A01") && event == "A04"
+    }
 }
 
-/// Lays locations, classes and statuses over the body.
-pub(super) fn lay(slots: &Slots, body: &mut Json) {
-    let mut moves: Vec<Move<'_>> = slots
-        .iter()
-        .filter_map(|(slot, held)| match (slot, &held.value) {
-            (Slot::Move { at, event, .. }, Some(value)) => Some(Move { at: *at, event, rank: held.rank, value }),
-            _ => None,
-        })
-        .collect();
-    moves.sort_by_key(|one| (one.at, one.rank.step, one.rank.position, one.rank.ordinal));
-    let end = body.get("period").and_then(|period| period.get("end")).cloned();
-    let status = statuses(&moves, body);
-    items(&moves, "class", |value, periods| {
-        let (last, earlier) = value.split_last().expect("not empty");
-        body.set("class", last.clone());
-        let history = earlier
-            .iter()
-            .zip(periods)
-            .map(|(class, period)| [("class", class.clone()), ("period", period.clone())].into_iter().collect())
-            .collect();
-        append(body, "classHistory", history);
-    });
-    let over = matches!(status.as_deref(), Some("finished" | "cancelled" | "entered-in-error"));
-    items(&moves, "location", |values, periods| {
-        let count = values.len();
-        let locations = values.iter().zip(periods).enumerate().map(|(at, (location, period))| {
-            let (mut location, mut period) = (location.clone(), period.clone());
-            let last = at + 1 == count;
-            if last
-                && over
-                && let Some(end) = &end
-            {
-                period.set("end", end.clone());
-            }
-            let stated = location.get("status").is_some();
-            if !last || over {
-                location.set("status", "completed".into());
-            } else if !stated {
-                location.set("status", "active".into());
-            }
-            location.set("period", period);
-            location
-        });
-        let locations = locations.collect();
-        append(body, "location", locations);
-    });
+/// What held from one time to the next.
+struct Item<'a> {
+    event: &'a str,
+    from: i64,
+    to: Option<i64>,
+    value: &'a Json,
 }
 
-/// Finds the items of a kind that count, with cancels worked out and equal neighbours made one, and hands them over with
-/// their periods.
-fn items(moves: &[Move<'_>], kind: &str, lay: impl FnOnce(&[Json], &[Json])) {
-    let greatest = moves.iter().filter(|one| one.kind() == kind).map(|one| one.rank.authority).max();
-    let mut live: Vec<(i64, &str, &Json)> = Vec::new();
-    for one in moves {
-        match one.kind() {
-            "cancel" => {
-                let of = one.value.get("of").and_then(Json::as_str).unwrap_or_default();
-                if let Some(at) = live.iter().rposition(|(_, event, _)| *event == of) {
-                    let place = live[at].2;
-                    live.remove(at);
-                    // An update since then only repeated the place that was taken away.
-                    let mut seen = 0;
-                    live.retain(|(_, event, value)| {
-                        seen += 1;
-                        seen <= at || !matches!(*event, "A08" | "A31") || *value != place
-                    });
-                }
+impl Item<'_> {
+    fn period(&self) -> Json {
+        period(self.from, self.to)
+    }
+}
+
+/// The items of a kind that count, in order, with cancels worked out and equal neighbours made one.
+fn items<'a>(moves: &[Move<'a>], kind: &str) -> Vec<Item<'a>> {
+    let Some(greatest) = moves.iter().filter(|one| one.kind() == kind).map(Move::weight).max() else { return Vec::new() };
+    let mut live: Vec<Item<'a>> = Vec::new();
+    for one in moves.iter().filter(|one| one.weight() >= greatest) {
+        if one.kind() == "cancel" {
+            if let Some(at) = live.iter().rposition(|item| one.cancels(item.event)) {
+                let cancelled = live.remove(at).value;
+                // An update since then only repeated what was taken away.
+                let mut seen = 0;
+                live.retain(|item| {
+                    seen += 1;
+                    seen <= at || !matches!(item.event, "A08" | "A31") || item.value != cancelled
+                });
             }
-            word if word == kind && Some(one.rank.authority) == greatest => {
-                if let Some(value) = one.value.get(kind) {
-                    live.push((one.at, one.event, value));
-                }
-            }
-            _ => {}
+        } else if one.kind() == kind
+            && let Some(value) = one.value.get(kind)
+        {
+            live.push(Item { event: one.event, from: one.at, to: None, value });
         }
     }
-    live.dedup_by(|later, earlier| later.2 == earlier.2);
-    if live.is_empty() {
-        return;
+    live.dedup_by(|later, earlier| later.value == earlier.value);
+    for at in 1..live.len() {
+        live[at - 1].to = Some(live[at].from);
     }
-    let values: Vec<Json> = live.iter().map(|(_, _, value)| (*value).clone()).collect();
-    let periods: Vec<Json> = live.iter().enumerate().map(|(at, one)| period(one.0, live.get(at + 1).map(|next| next.0))).collect();
-    lay(&values, &periods);
+    live
 }
 
-/// The visit's status, and its history. Implied ones count only where nothing was asserted; once finished or cancelled,
-/// nothing but A13 (cancel of the discharge) reopens a visit.
-fn statuses(moves: &[Move<'_>], body: &mut Json) -> Option<Name> {
+/// Lays the visit's status and its history over the body; gives since when the last one holds. Nothing but A13 (cancel
+/// of the discharge) reopens a finished visit. One that was cancelled or deleted begins again where the patient is
+/// admitted again under its number.
+fn statuses(moves: &[Move<'_>], body: &mut Json) -> Option<i64> {
     let said = || moves.iter().filter(|one| one.kind() == "status");
-    let greatest = said().map(|one| one.rank.authority).max()?;
-    let mut current: Option<(i64, Name)> = None;
+    let greatest = said().map(Move::weight).max()?;
+    let mut current: Option<(i64, &str)> = None;
     let mut history = Vec::new();
-    for one in said().filter(|one| one.rank.authority == greatest) {
-        let Some(Json::String(status)) = one.value.get("status") else { continue };
-        if let Some((since, old)) = &current {
-            let closed = matches!(&**old, "finished" | "cancelled" | "entered-in-error");
-            let reopens = !matches!(&**status, "finished" | "cancelled" | "entered-in-error");
-            if old == status || closed && reopens && one.event != "A13" {
+    for one in said().filter(|one| one.weight() == greatest) {
+        let Some(status) = one.value.get("status").and_then(Json::as_str) else { continue };
+        if let Some((since, old)) = current {
+            let admits = || old != "finished" && matches!(one.event, "A01" | "A04" | "A05" | "A14");
+            let is_barred = is_closed(old) && !is_closed(status) && one.event != "A13" && !admits();
+            if old == status || is_barred {
                 continue;
             }
-            let past: Json = [("status", Json::string(old.clone())), ("period", period(*since, Some(one.at)))].into_iter().collect();
-            history.push(past);
+            history.push([("status", Json::from(old)), ("period", period(since, Some(one.at)))].into_iter().collect());
         }
-        current = Some((one.at, status.clone()));
+        current = Some((one.at, status));
     }
-    let (_, status) = current?;
-    body.set("status", Json::string(status.clone()));
-    if greatest > Authority::Implied {
-        append(body, "statusHistory", history);
-    }
-    Some(status)
+    let (since, status) = current?;
+    body.set("status", status.into());
+    append(body, "statusHistory", history);
+    Some(since)
+}
+
+fn is_closed(status: &str) -> bool {
+    matches!(status, "finished" | "cancelled" | "entered-in-error")
 }
 
 fn period(start: i64, end: Option<i64>) -> Json {
-    let text = |at: i64| jiff::Timestamp::from_microsecond(at).map(|at| Json::from(at.to_string()));
-    let mut period = Json::object();
-    if let Ok(start) = text(start) {
-        period.set("start", start);
-    }
-    if let Some(Ok(end)) = end.map(text) {
-        period.set("end", end);
-    }
-    period
+    let ends = [("start", instant(start)), ("end", end.and_then(instant))];
+    ends.into_iter().filter_map(|(name, at)| Some((name, at?))).collect()
+}
+
+fn instant(at: i64) -> Option<Json> {
+    jiff::Timestamp::from_microsecond(at).ok().map(|at| Json::from(at.to_string()))
 }

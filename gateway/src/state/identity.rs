@@ -52,7 +52,7 @@ pub(super) fn lay<L: Loader>(room: &mut Room<'_, L>, address: &str, slots: &Slot
         }
     }
     // Two Patients under one valid NHS number: a link for people to look at, never a merge.
-    for register in super::registers::of(address, slots) {
+    for register in room.registers(address)? {
         if matches!(register, Register::Number(_)) {
             for other in room.members(&register)? {
                 if other != mine && !component.contains(&other) {

@@ -46,7 +46,8 @@ impl Loader for Memory {
     }
 }
 
-/// One message's resources as a transaction Bundle of `PUT Type/id`, in order of the contributions. What describes the
+/// One message's resources as a transaction Bundle of `PUT Type/id`, in order of the contributions; what the message says
+/// is no longer there is a `DELETE`. What describes the
 /// message itself (MessageHeader, Provenance) is among them, and the Bundle has its control id and its time.
 pub fn bundle(translation: &Translation, envelope: &Envelope, settings: &Settings) -> Json {
     let mut translation = translation.clone();
@@ -54,32 +55,33 @@ pub fn bundle(translation: &Translation, envelope: &Envelope, settings: &Setting
     let mut memory = Memory::default();
     let Ok(changes) = fold(&mut memory, &settings.id_key, &settings.feed, &translation.contributions);
     memory.keep(changes);
+    let mut described: BTreeMap<Address, Slots> = BTreeMap::new();
+    for contribution in translation.contributions.iter().filter(|contribution| contribution.class == Class::Message) {
+        let slots = described.entry(address(&settings.id_key, &contribution.key)).or_default();
+        for statement in &contribution.statements {
+            join(slots, statement);
+        }
+    }
     let mut said: BTreeSet<Address> = BTreeSet::new();
     let mut entries = Vec::new();
     for contribution in &translation.contributions {
         let address = address(&settings.id_key, &contribution.key);
-        if !said.insert(address.clone()) && contribution.class != Class::Message {
+        if !said.insert(address.clone()) {
             continue;
         }
-        let body = match contribution.class {
-            Class::Message => {
-                let mut slots = Slots::new();
-                for statement in &contribution.statements {
-                    join(&mut slots, statement);
-                }
+        let body = match (described.get(&address), memory.bodies().get(&address)) {
+            (Some(slots), _) => {
                 let (kind, id) = address.split_once('/').expect("an address is Type/id");
-                Some(super::render::finish(kind, id, super::render::own(kind, &slots)))
+                Some(super::render::finish(kind, id, super::render::own(kind, slots)))
             }
-            Class::Record | Class::Mention => match memory.bodies().get(&address) {
-                Some(Rendered::Body(body)) => Some(body.clone()),
-                _ => None,
-            },
+            (None, Some(Rendered::Body(body))) => Some(body.clone()),
+            (None, _) => None,
         };
-        if let Some(body) = body {
-            let request: Json = [("method", Json::from("PUT")), ("url", Json::string(address.clone()))].into_iter().collect();
-            let full_url = format!("{}/{address}", settings.base_url);
-            entries.push([("fullUrl", Json::from(full_url)), ("resource", body), ("request", request)].into_iter().collect());
-        }
+        let method = if body.is_some() { "PUT" } else { "DELETE" };
+        let request: Json = [("method", Json::from(method)), ("url", Json::string(address.clone()))].into_iter().collect();
+        let resource = body.map(|body| ("resource", body));
+        let full_url = resource.is_some().then(|| ("fullUrl", Json::from(format!("{}/{address}", settings.base_url))));
+        entries.push(full_url.into_iter().chain(resource).chain([("request", request)]).collect());
     }
     let mut bundle: Json = [("resourceType", Json::from("Bundle"))].into_iter().collect();
     if !envelope.control_id.is_empty() {

@@ -4,13 +4,18 @@
 //! whatever depends on what changed. The next message, a late one, a repeated one, recovery and `convert` are this one
 //! function over another [`Loader`].
 
+mod documents;
 mod encounter;
+mod findings;
 mod identity;
 mod memory;
 mod registers;
 mod render;
 mod slots;
+#[cfg(test)]
+mod tests;
 
+pub use findings::Finding;
 pub use memory::{Memory, bundle};
 pub use registers::{Register, nhs_number_valid};
 pub use render::Rendered;
@@ -46,6 +51,8 @@ pub struct Change {
     pub registers: BTreeSet<Register>,
     /// The message is about it, and does not only mention it.
     pub touched: bool,
+    /// What a person should look at.
+    pub findings: BTreeSet<Finding>,
 }
 
 /// Gives a translation its place in the journal: positions into the ranks, and `sent` capped at 5 minutes after
@@ -73,27 +80,41 @@ pub fn place(translation: &mut Translation, position: u64, received: Timestamp) 
 /// Joins one message's contributions and renders what changed, dependants included, in order of address.
 pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions: &[Contribution]) -> Result<Vec<Change>, L::Error> {
     let mut room = Room { loader, known: BTreeMap::new() };
-    let mut dirty: BTreeSet<Address> = BTreeSet::new();
+    let mut findings: BTreeMap<Address, BTreeSet<Finding>> = BTreeMap::new();
     let mut touched: BTreeSet<Address> = BTreeSet::new();
+    let mut dirty: BTreeSet<Address> = BTreeSet::new();
     let mut stirred: BTreeSet<Register> = BTreeSet::new();
+    let mut relinked: BTreeSet<Address> = BTreeSet::new();
     for contribution in contributions.iter().filter(|contribution| contribution.class != Class::Message) {
         let address = address(id_key, &contribution.key);
         room.ensure(&address, Some(&contribution.key))?;
         let resource = room.known.get_mut(&address).expect("just loaded");
         if resource.before.is_none() {
-            resource.before = Some(registers::of(&address, &resource.slots));
+            resource.before = Some(resource.registers(&address).clone());
         }
         let membership =
             contribution.member_of.as_ref().and_then(|membership| membership_statement(id_key, feed, membership, contribution));
         let mut changed = !resource.stored;
-        for statement in contribution.statements.iter().chain(membership.as_ref()) {
-            if join(&mut resource.slots, statement) {
-                changed = true;
-                resource.changed = true;
-                if let Slot::Group { group, .. } | Slot::Item { group, .. } = &statement.slot {
+        for statement in contribution.statements.iter().chain(&membership) {
+            if !join(&mut resource.slots, statement) {
+                continue;
+            }
+            changed = true;
+            resource.changed = true;
+            resource.registers = None;
+            match &statement.slot {
+                Slot::Group { group, .. } | Slot::Item { group, .. } => {
                     stirred.insert(Register::Group { parent: address.clone(), group: group.clone() });
                 }
+                Slot::Edge { .. } => {
+                    relinked.insert(address.clone());
+                }
+                _ => {}
             }
+        }
+        let found = findings::of_contribution(contribution, &resource.slots);
+        if !found.is_empty() {
+            findings.entry(address.clone()).or_default().extend(found);
         }
         if changed {
             dirty.insert(address.clone());
@@ -103,38 +124,57 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
         }
     }
     // Registers that a changed resource stood in or stands in now render their other members again.
+    let mut fresh: Vec<(Address, Register)> = Vec::new();
     for address in &dirty {
-        let resource = &room.known[address];
-        let now = registers::of(address, &resource.slots);
+        let resource = room.known.get_mut(address).expect("joined above");
         let before = resource.before.clone().unwrap_or_default();
+        let now = resource.registers(address);
+        fresh.extend(now.difference(&before).map(|register| (address.clone(), register.clone())));
         stirred.extend(now.union(&before).filter(|register| register.is_shared()).cloned());
     }
     for register in stirred {
         dirty.extend(room.members(&register)?);
     }
-    let patients: Vec<Address> = dirty.iter().filter(|address| address.starts_with("Patient/")).cloned().collect();
-    for patient in patients {
-        dirty.extend(identity::component(&mut room, &patient)?);
+    // An edge that came, went or changed its rank renders again both components that it ties or tied.
+    for patient in relinked {
+        let resource = room.known.get_mut(&patient).expect("joined above");
+        let mut ends = resource.before.clone().unwrap_or_default();
+        ends.extend(resource.registers(&patient).iter().cloned());
+        let targets = ends.into_iter().filter_map(|register| match register {
+            Register::EdgeTo(target) => Some(target),
+            _ => None,
+        });
+        for end in targets.chain([patient]).collect::<Vec<_>>() {
+            dirty.extend(identity::component(&mut room, &end)?);
+        }
     }
-    let mut changes = Vec::with_capacity(dirty.len());
+    for (address, register) in fresh {
+        if let Some(found) = findings::of_register(&mut room, &address, &register)? {
+            findings.entry(address).or_default().insert(found);
+        }
+    }
+    let mut rendered = Vec::with_capacity(dirty.len());
     for address in dirty {
         room.ensure(&address, None)?;
-        if !room.known.contains_key(&address) {
-            continue;
+        if room.known.contains_key(&address) {
+            rendered.push((render::render(&mut room, &address)?, address));
         }
-        let rendered = render::render(&mut room, &address)?;
-        let resource = &room.known[&address];
-        changes.push(Change {
-            key: resource.key.clone(),
-            slots: resource.slots.clone(),
+    }
+    let change = |(rendered, address): (Rendered, Address)| {
+        let mut resource = room.known.remove(&address).expect("rendered above");
+        resource.registers(&address);
+        Change {
+            key: resource.key,
+            slots: resource.slots,
             slots_changed: resource.changed || !resource.stored,
-            registers: registers::of(&address, &resource.slots),
+            registers: resource.registers.unwrap_or_default(),
             touched: touched.contains(&address),
+            findings: findings.remove(&address).unwrap_or_default(),
             rendered,
             address,
-        });
-    }
-    Ok(changes)
+        }
+    };
+    Ok(rendered.into_iter().map(change).collect())
 }
 
 /// The Patient that replaces this one, by its slots alone (a cycle is broken elsewhere).
@@ -147,20 +187,22 @@ pub fn address(id_key: &IdKey, key: &Key) -> Address {
     format!("{}/{}", key.kind, id_key.id(key)).into()
 }
 
-/// A resource's being an item of its parent's group, as a statement of its own: it ranks as the highest of the
-/// contribution.
+/// A resource's being an item of its parent's group, as a statement of its own, one per group and feed. It ranks as the
+/// highest of the contribution; authority and settledness say nothing here, for parent and item may be of types of which
+/// the feed owns one and not the other.
 fn membership_statement(id_key: &IdKey, feed: &str, membership: &Membership, contribution: &Contribution) -> Option<Statement> {
-    let highest = contribution.statements.iter().max_by_key(|statement| statement.rank)?;
+    let highest = contribution.statements.iter().max_by_key(|statement| render::within_feed(statement.rank))?;
     let value: Json = [
         ("parent", Json::string(address(id_key, &membership.parent))),
         ("group", Json::string(membership.group.clone())),
         ("item", Json::string(membership.item.clone())),
+        ("feed", Json::from(feed)),
     ]
     .into_iter()
     .collect();
     Some(Statement {
-        slot: Slot::Shared { register: "group".into(), name: feed.into() },
-        rank: highest.rank,
+        slot: Slot::Shared { register: "group".into(), name: format!("{} {feed}", membership.group).into() },
+        rank: render::within_feed(highest.rank),
         value: Some(value),
         place: highest.place.clone(),
         row: highest.row.clone(),
@@ -176,6 +218,15 @@ struct Resource {
     changed: bool,
     /// The registers it stood in before this message, where the message speaks of it.
     before: Option<BTreeSet<Register>>,
+    /// The registers it stands in now; `None` until asked for.
+    registers: Option<BTreeSet<Register>>,
+}
+
+impl Resource {
+    fn registers(&mut self, address: &str) -> &BTreeSet<Register> {
+        let slots = &self.slots;
+        self.registers.get_or_insert_with(|| registers::of(address, slots))
+    }
 }
 
 /// What a fold has loaded, over what is stored.
@@ -190,12 +241,12 @@ impl<L: Loader> Room<'_, L> {
         if self.known.contains_key(address) {
             return Ok(());
         }
-        let resource = match (self.loader.load(address)?, key) {
-            (Some((key, slots)), _) => Resource { key, slots, stored: true, changed: false, before: None },
-            (None, Some(key)) => Resource { key: key.clone(), slots: Slots::new(), stored: false, changed: false, before: None },
+        let (key, slots, stored) = match (self.loader.load(address)?, key) {
+            (Some((key, slots)), _) => (key, slots, true),
+            (None, Some(key)) => (key.clone(), Slots::new(), false),
             (None, None) => return Ok(()),
         };
-        self.known.insert(address.into(), resource);
+        self.known.insert(address.into(), Resource { key, slots, stored, changed: false, before: None, registers: None });
         Ok(())
     }
 
@@ -204,11 +255,16 @@ impl<L: Loader> Room<'_, L> {
         Ok(self.known.get(address).map(|resource| &resource.slots))
     }
 
+    fn registers(&mut self, address: &str) -> Result<BTreeSet<Register>, L::Error> {
+        self.ensure(address, None)?;
+        Ok(self.known.get_mut(address).map(|resource| resource.registers(address).clone()).unwrap_or_default())
+    }
+
     /// Members as stored, corrected by what this message changed.
     fn members(&mut self, register: &Register) -> Result<BTreeSet<Address>, L::Error> {
         let mut members: BTreeSet<Address> = self.loader.members(register)?.into_iter().collect();
-        for (address, resource) in &self.known {
-            if registers::of(address, &resource.slots).contains(register) {
+        for (address, resource) in &mut self.known {
+            if resource.registers(address).contains(register) {
                 members.insert(address.clone());
             } else {
                 members.remove(address);

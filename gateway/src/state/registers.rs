@@ -20,6 +20,9 @@ pub enum Register {
     EdgeTo(Address),
     /// Patients with this NHS number.
     Number(Name),
+    /// Visits of one patient and feed that began at the same time. No body depends on it: it shows a visit that came
+    /// under a second number.
+    Visit { patient: Name, feed: Name, start: Name },
     /// Documents of a set.
     Shared { register: Name, name: Name },
 }
@@ -38,6 +41,7 @@ impl fmt::Display for Register {
             Register::Group { parent, group } => write!(f, "group {parent} {group}"),
             Register::EdgeTo(address) => write!(f, "edge {address}"),
             Register::Number(number) => write!(f, "number {number}"),
+            Register::Visit { patient, feed, start } => write!(f, "visit {patient} {start} {feed}"),
             Register::Shared { register, name } => write!(f, "{register} {name}"),
         }
     }
@@ -50,6 +54,7 @@ impl fmt::Debug for Register {
             Register::Group { .. } => "Group",
             Register::EdgeTo(_) => "EdgeTo",
             Register::Number(_) => "Number",
+            Register::Visit { .. } => "Visit",
             Register::Shared { .. } => "Shared",
         })
     }
@@ -87,7 +92,25 @@ pub fn of(address: &str, slots: &Slots) -> BTreeSet<Register> {
             }
         }
     }
+    if address.starts_with("Encounter/") {
+        found.extend(visits(slots));
+    }
     found
+}
+
+/// The visit's place among those of its patient, for each feed that gives it a number.
+fn visits(slots: &Slots) -> Vec<Register> {
+    let element = |name: &str| slots.get(&Slot::Element(name.into())).and_then(|held| held.value.as_ref());
+    let patient = element("subject").and_then(|fragment| fragment.get("subject")?.get("reference")?.as_str());
+    let start = element("period.start").and_then(|fragment| fragment.get("period")?.get("start")?.as_str());
+    let (Some(patient), Some(start)) = (patient, start) else { return Vec::new() };
+    let numbered = |(slot, held): (&Slot, &super::Held)| match slot {
+        Slot::Repeats { element, feed, .. } if &**element == "identifier" && held.value.is_some() => {
+            Some(Register::Visit { patient: patient.into(), feed: feed.clone(), start: start.into() })
+        }
+        _ => None,
+    };
+    slots.iter().filter_map(numbered).collect()
 }
 
 /// Ten digits, modulus 11 (NHS Data Dictionary, NHS NUMBER), and none of the placeholders that pass it: all digits alike.

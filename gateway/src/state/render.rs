@@ -1,8 +1,8 @@
 //! From slots and registers to a body.
 
-use super::registers::{Register, SINGLE_VALUED};
-use super::{Held, Loader, Room, Slots, encounter, identity};
-use contract::{Json, Name, Rank, Slot, merge};
+use super::registers::SINGLE_VALUED;
+use super::{Held, Loader, Room, Slots, documents, encounter, identity};
+use contract::{Authority, Json, Name, Rank, Slot, merge};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) fn render<L: Loader>(room: &mut Room<'_, L>, address: &str) -> Result
     let mut body = own(kind, &slots);
     match kind {
         "Patient" => identity::lay(room, address, &slots, &mut body)?,
-        "DocumentReference" => document(room, address, &slots, &mut body)?,
+        "DocumentReference" => documents::lay(room, address, &slots, &mut body)?,
         _ => {}
     }
     Ok(Rendered::Body(finish(kind, id, body)))
@@ -211,18 +211,18 @@ pub(super) fn append(body: &mut Json, path: &str, values: Vec<Json>) {
     merge(body, fragment);
 }
 
-/// Whether an item of a snapshot group lives: listed in the register of a feed that stated it, or ranking above it.
+/// Whether an item of snapshot groups lives: in one of them, of one feed, it is listed, or ranks above the list.
 fn lives<L: Loader>(room: &mut Room<'_, L>, slots: &Slots) -> Result<bool, L::Error> {
     let mut asked = false;
     for (slot, held) in slots {
-        let (Slot::Shared { register, name: feed }, Some(value)) = (slot, &held.value) else { continue };
+        let (Slot::Shared { register, .. }, Some(value)) = (slot, &held.value) else { continue };
         if &**register != "group" {
             continue;
         }
         asked = true;
         let text = |name| value.get(name).and_then(Json::as_str).unwrap_or_default();
         let Some(parent) = room.slots(text("parent"))? else { return Ok(true) };
-        if item_lives(parent, text("group"), feed, text("item"), held.rank) {
+        if item_lives(parent, text("group"), text("feed"), text("item"), held.rank) {
             return Ok(true);
         }
     }
@@ -236,48 +236,16 @@ fn item_lives(parent: &Slots, group: &str, feed: &str, item: &str, rank: Rank) -
     match (register, alone) {
         (register, Some(alone)) if register.is_none_or(|register| alone.rank > register.rank) => alone.value.is_some(),
         (Some(register), _) => {
-            rank > register.rank
+            within_feed(rank) > within_feed(register.rank)
                 || register.value.iter().flat_map(Json::each).any(|listed| listed.get("key").and_then(Json::as_str) == Some(item))
         }
         (None, _) => true,
     }
 }
 
-/// A document's status comes from its set: superseded where a later version, or one that replaces it, is there.
-fn document<L: Loader>(room: &mut Room<'_, L>, address: &str, slots: &Slots, body: &mut Json) -> Result<(), L::Error> {
-    let mine = sets(slots);
-    let mut superseded = false;
-    for (register, said) in &mine {
-        for member in room.members(register)? {
-            if *member == *address {
-                continue;
-            }
-            let theirs = room.slots(&member)?.map(sets).unwrap_or_default();
-            let Some((_, other)) = theirs.into_iter().find(|(theirs, _)| theirs == register) else { continue };
-            let number = |value: &Json, name| match value.get(name) {
-                Some(Json::Number(text)) => text.parse::<i64>().unwrap_or(0),
-                _ => 0,
-            };
-            let order = |value: &Json| (number(value, "version"), number(value, "at"));
-            let document = said.get("document").and_then(Json::as_str);
-            let replaced = document.is_some() && other.get("replaces").and_then(Json::as_str) == document;
-            superseded |= replaced || order(&other) > order(said);
-        }
-    }
-    if superseded {
-        body.set("status", "superseded".into());
-    }
-    Ok(())
-}
-
-fn sets(slots: &Slots) -> Vec<(Register, Json)> {
-    let set = |(slot, held): (&Slot, &Held)| match (slot, &held.value) {
-        (Slot::Shared { register, name }, Some(value)) if &**register == "document-set" => {
-            Some((Register::Shared { register: register.clone(), name: name.clone() }, value.clone()))
-        }
-        _ => None,
-    };
-    slots.iter().filter_map(set).collect()
+/// A rank as it compares between resources of different types within one feed.
+pub(super) fn within_feed(rank: Rank) -> Rank {
+    Rank { authority: Authority::Feed, settled: 0, ..rank }
 }
 
 /// Puts type and id first and takes out what is empty.

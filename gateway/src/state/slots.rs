@@ -50,6 +50,9 @@ struct Stored {
     row: Name,
 }
 
+/// First byte of stored slots; another layout gets another.
+const LAYOUT: u8 = 1;
+
 /// Slots as the store keeps them.
 pub fn encode(slots: &Slots) -> Vec<u8> {
     let stored: Vec<Stored> = slots
@@ -62,12 +65,12 @@ pub fn encode(slots: &Slots) -> Vec<u8> {
             row: held.row.clone(),
         })
         .collect();
-    postcard::to_allocvec(&stored).expect("plain data is written to memory")
+    postcard::to_extend(&stored, vec![LAYOUT]).expect("plain data is written to memory")
 }
 
 /// Reads what [`encode`] wrote; `None` where the bytes are not that.
 pub fn decode(bytes: &[u8]) -> Option<Slots> {
-    let stored: Vec<Stored> = postcard::from_bytes(bytes).ok()?;
+    let stored: Vec<Stored> = postcard::from_bytes(bytes.strip_prefix(&[LAYOUT])?).ok()?;
     let mut slots = Slots::new();
     for one in stored {
         let value = match one.value {
