@@ -65,6 +65,10 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     refuse_development_material(config)?;
     // Reads the journal; nobody is served yet who could wait for it.
     let intake = intake(config, &parts)?;
+    // The configuration that starts is the one in force, an earlier one that was taken up again too.
+    for feed in intake.feeds().iter() {
+        parts.store.activate(feed.name(), &feed.recipe).await.map_err(|error| format!("feed.{}: {error}", feed.name()))?;
+    }
     let Parts { store, api, verifier, clock, metrics, .. } = parts;
     let limits = Limits {
         connections: config.limits.connections,
