@@ -21,37 +21,42 @@ pub enum Selector {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NamedSelector {
     name: Name,
-    /// Field, component, subcomponent; as many as were given.
-    path: Vec<u16>,
+    /// Field, component, subcomponent; 0 where it was not given.
+    path: [u16; 3],
 }
 
 impl Selector {
     /// Reads a selector; the error says what to write instead.
     pub fn read(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text}: a selector is `.`, `3`, `3.1`, `PID`, `PID-3`, `PID-3.1`, `PID-3.1.2` or a group's name");
-        let numbers = |text: &str| -> Option<Vec<u16>> {
-            text.split('.').map(|part| part.parse::<u16>().ok().filter(|number| (1..=999).contains(number))).collect()
-        };
         if text == "." {
             return Ok(Selector::Here);
         }
         if text.starts_with(|first: char| first.is_ascii_digit()) {
-            return match numbers(text).ok_or_else(wrong)?[..] {
-                [one] => Ok(Selector::Below(one, None)),
-                [one, two] => Ok(Selector::Below(one, Some(two))),
+            return match numbers(text).ok_or_else(wrong)? {
+                [one, two, 0] => Ok(Selector::Below(one, (two > 0).then_some(two))),
                 _ => Err(wrong()),
             };
         }
         let (name, path) = match text.split_once('-') {
             Some((name, path)) => (name, numbers(path).ok_or_else(wrong)?),
-            None => (text, Vec::new()),
+            None => (text, [0; 3]),
         };
         let name = Name::read(name).ok_or_else(wrong)?;
-        if path.len() > 3 || matches!(name, Name::Group(_)) && !path.is_empty() {
+        if matches!(name, Name::Group(_)) && path[0] > 0 {
             return Err(wrong());
         }
         Ok(Selector::Named(NamedSelector { name, path }))
     }
+}
+
+/// One to three numbers with points between; 0 for those that are not there.
+fn numbers(text: &str) -> Option<[u16; 3]> {
+    let mut numbers = [0; 3];
+    for (at, part) in text.split('.').enumerate() {
+        *numbers.get_mut(at)? = part.parse::<u16>().ok().filter(|number| (1..=999).contains(number))?;
+    }
+    Some(numbers)
 }
 
 /// One place of a message. Cheap to copy.
@@ -146,8 +151,13 @@ impl<'m> Node<'m> {
 
     /// The first node that a selector finds, for code that asks for one place.
     pub fn first(&self, selector: &str) -> Option<Self> {
+        let selector = Selector::read(selector).ok()?;
+        if let (Selector::Below(one, two), At::Value(_)) = (&selector, self.at) {
+            let part = self.part(*one)?;
+            return two.map_or(Some(part), |two| part.part(two));
+        }
         let mut found = Vec::new();
-        self.select(&Selector::read(selector).ok()?, &mut found);
+        self.select(&selector, &mut found);
         found.into_iter().next()
     }
 
@@ -200,28 +210,39 @@ impl<'m> Node<'m> {
     /// `PID[1]`, `PID[1]-3`, `PID[1]-3[2].4.1`: occurrence of the segment always, of a field where it is not the first.
     /// A group is named by its first segment.
     pub fn place(&self) -> String {
-        let segment = |at: u32| {
-            let segment = &self.message.segments[at as usize];
-            format!("{}[{}]", String::from_utf8_lossy(&segment.name), segment.occurrence)
-        };
+        let mut place = String::with_capacity(16);
         match self.at {
-            At::Group(0) => String::new(),
+            At::Group(0) => {}
             At::Group(group) => {
                 let start = self.message.groups[group as usize].span.start;
                 let first = self.message.segments.partition_point(|segment| segment.span.start < start);
-                u32::try_from(first).ok().filter(|at| (*at as usize) < self.message.segments.len()).map_or_else(String::new, segment)
+                self.push_segment(first, &mut place);
             }
-            At::Segment(at) => segment(at),
+            At::Segment(at) => self.push_segment(at as usize, &mut place),
             At::Value(value) => {
-                let mut place = format!("{}-{}", segment(value.segment), value.field);
+                self.push_segment(value.segment as usize, &mut place);
+                place.push('-');
+                push_number(value.field.into(), &mut place);
                 if value.repetition > 1 {
-                    place.push_str(&format!("[{}]", value.repetition));
+                    place.push('[');
+                    push_number(value.repetition.into(), &mut place);
+                    place.push(']');
                 }
                 for part in [value.component, value.subcomponent].into_iter().filter(|part| *part > 0) {
-                    place.push_str(&format!(".{part}"));
+                    place.push('.');
+                    push_number(part.into(), &mut place);
                 }
-                place
             }
+        }
+        place
+    }
+
+    fn push_segment(&self, at: usize, place: &mut String) {
+        if let Some(segment) = self.message.segments.get(at) {
+            place.push_str(&String::from_utf8_lossy(&segment.name));
+            place.push('[');
+            push_number(segment.occurrence, place);
+            place.push(']');
         }
     }
 
@@ -264,24 +285,34 @@ impl<'m> Node<'m> {
         if self.is_delete() {
             return leaf(self);
         }
-        let mut parts = Vec::new();
-        if value.subcomponent == 0 {
-            self.parts(&mut parts);
+        if value.subcomponent > 0 || !self.bytes(value).contains(&self.separator(value)) {
+            return leaf(self);
         }
-        match parts.len() {
-            0 | 1 => leaf(self),
-            _ => parts.into_iter().filter(|part| !part.is_empty()).for_each(|part| part.leaves_of_value(leaf)),
-        }
+        self.parts().filter(|part| !part.is_empty()).for_each(|part| part.leaves_of_value(leaf));
+    }
+
+    fn bytes(&self, value: Value) -> &'m [u8] {
+        self.message.slice(&(value.start..value.end)).as_bytes()
+    }
+
+    /// What separates the parts of a repetition, or of a component.
+    fn separator(&self, value: Value) -> u8 {
+        let separators = self.message.delimiters;
+        if value.component == 0 { separators.component } else { separators.subcomponent }
     }
 
     fn is_empty(&self) -> bool {
         let At::Value(value) = self.at else { return false };
         let separators = self.message.delimiters;
-        let raw = self.message.slice(&(value.start..value.end));
-        let part = |text: &str| text.is_empty() || text == DELETE;
-        part(raw)
-            || raw.split(|char| char == char::from(separators.component) || char == char::from(separators.subcomponent)).all(part)
-                && !is_delimiters(value, self.message)
+        let raw = self.bytes(value);
+        let separates = |byte: &u8| *byte == separators.component || *byte == separators.subcomponent;
+        // The first byte decides for most.
+        match raw.first() {
+            None => true,
+            Some(first) if *first != b'"' && !separates(first) => false,
+            _ if is_delimiters(value, self.message) => raw == DELETE.as_bytes(),
+            _ => raw.split(separates).all(|part| part.is_empty() || part == DELETE.as_bytes()),
+        }
     }
 
     fn first_leaf(&self, value: Value) -> &'m str {
@@ -289,9 +320,9 @@ impl<'m> Node<'m> {
         if value.subcomponent > 0 || is_delimiters(value, self.message) {
             return raw;
         }
-        let component = char::from(self.message.delimiters.component);
-        let subcomponent = char::from(self.message.delimiters.subcomponent);
-        let end = raw.find(|char| char == subcomponent || value.component == 0 && char == component);
+        let separators = self.message.delimiters;
+        let ends = |byte: &u8| *byte == separators.subcomponent || value.component == 0 && *byte == separators.component;
+        let end = raw.as_bytes().iter().position(ends);
         &raw[..end.unwrap_or(raw.len())]
     }
 
@@ -304,36 +335,40 @@ impl<'m> Node<'m> {
             At::Value(_) => found.extend(self.part(one)),
         }
         if let Some(two) = two {
-            let outer: Vec<Self> = found.drain(first..).collect();
-            found.extend(outer.into_iter().filter_map(|node| node.part(two)));
+            into_parts(found, first, two);
         }
     }
 
-    fn named(&self, name: &Name, path: &[u16], found: &mut Vec<Self>) {
-        let mut segments = Vec::new();
+    fn named(&self, name: &Name, path: &[u16; 3], found: &mut Vec<Self>) {
         let own = match (self.at, name) {
             (At::Segment(segment) | At::Value(Value { segment, .. }), Name::Segment(name)) => {
                 (self.message.segments[segment as usize].name == *name).then_some(segment)
             }
             _ => None,
         };
-        match own {
-            Some(segment) => segments.push(segment),
-            None => self.message.find(self.group(), name, &mut segments),
+        if let Some(segment) = own {
+            return Self { message: self.message, at: At::Segment(segment) }.at_path(path, found);
         }
-        let is_group = matches!(name, Name::Group(_));
-        for at in segments {
-            let node = Self { message: self.message, at: if is_group { At::Group(at) } else { At::Segment(at) } };
-            match *path {
-                [] => found.extend(Some(node).filter(|node| is_group || node.has_fields())),
-                [field] => node.fields(field, found),
-                [field, one] => node.below(field, Some(one), found),
-                [field, one, two, ..] => {
-                    let first = found.len();
-                    node.below(field, Some(one), found);
-                    let outer: Vec<Self> = found.drain(first..).collect();
-                    found.extend(outer.into_iter().filter_map(|node| node.part(two)));
-                }
+        let mut places = Vec::new();
+        self.message.find(self.group(), name, &mut places);
+        for at in places {
+            match name {
+                Name::Group(_) => found.push(Self { message: self.message, at: At::Group(at) }),
+                Name::Segment(_) => Self { message: self.message, at: At::Segment(at) }.at_path(path, found),
+            }
+        }
+    }
+
+    /// This segment itself, or what a path names below it.
+    fn at_path(self, path: &[u16; 3], found: &mut Vec<Self>) {
+        let first = found.len();
+        match *path {
+            [0, ..] => found.extend(Some(self).filter(Self::has_fields)),
+            [field, 0, _] => self.fields(field, found),
+            [field, one, 0] => self.below(field, Some(one), found),
+            [field, one, two] => {
+                self.below(field, Some(one), found);
+                into_parts(found, first, two);
             }
         }
     }
@@ -364,13 +399,13 @@ impl<'m> Node<'m> {
         if is_delimiters(whole, self.message) {
             return found.push(node(whole));
         }
-        let text = self.message.slice(&span);
-        let repetition = char::from(self.message.delimiters.repetition);
-        if text.split(repetition).all(|part| part == DELETE) {
+        let text = self.bytes(whole);
+        let separates = |byte: &u8| *byte == self.message.delimiters.repetition;
+        if text[0] == b'"' && text.split(separates).all(|part| part == DELETE.as_bytes()) {
             return found.push(node(Value { end: span.start + 2, ..whole }));
         }
         let mut start = span.start;
-        for (at, part) in text.split(repetition).enumerate() {
+        for (at, part) in text.split(separates).enumerate() {
             let end = start + part.len() as u32;
             let repetition = u16::try_from(at + 1).unwrap_or(u16::MAX);
             found.extend(Some(node(Value { repetition, start, end, ..whole })).filter(|node| !node.is_empty()));
@@ -379,18 +414,21 @@ impl<'m> Node<'m> {
     }
 
     /// The components of a repetition, or the subcomponents of a component, empty ones too.
-    fn parts(&self, found: &mut Vec<Self>) {
-        let At::Value(value) = self.at else { return };
-        let separators = self.message.delimiters;
-        let separator = if value.component == 0 { separators.component } else { separators.subcomponent };
-        let mut start = value.start;
-        for (at, part) in self.message.slice(&(value.start..value.end)).split(char::from(separator)).enumerate() {
-            let end = start + part.len() as u32;
-            let number = u16::try_from(at + 1).unwrap_or(u16::MAX);
-            let inner = if value.component == 0 { Value { component: number, ..value } } else { Value { subcomponent: number, ..value } };
-            found.push(Self { message: self.message, at: At::Value(Value { start, end, ..inner }) });
-            start = end + 1;
-        }
+    fn parts(self) -> impl Iterator<Item = Self> {
+        let value = if let At::Value(value) = self.at { Some(value) } else { None };
+        value.into_iter().flat_map(move |value| {
+            let (separator, mut start) = (self.separator(value), value.start);
+            self.bytes(value).split(move |byte| *byte == separator).enumerate().map(move |(at, part)| {
+                let node = self.part_at(value, u16::try_from(at + 1).unwrap_or(u16::MAX), start, part.len());
+                start += part.len() as u32 + 1;
+                node
+            })
+        })
+    }
+
+    fn part_at(&self, value: Value, number: u16, start: u32, length: usize) -> Self {
+        let inner = if value.component == 0 { Value { component: number, ..value } } else { Value { subcomponent: number, ..value } };
+        Self { message: self.message, at: At::Value(Value { start, end: start + length as u32, ..inner }) }
     }
 
     /// One component of a repetition, or subcomponent of a component, if valued.
@@ -399,15 +437,36 @@ impl<'m> Node<'m> {
         if value.subcomponent > 0 || self.is_delete() || is_delimiters(value, self.message) {
             return (number == 1 && !self.is_delete()).then_some(*self);
         }
-        let separators = self.message.delimiters;
-        let separator = char::from(if value.component == 0 { separators.component } else { separators.subcomponent });
-        let text = self.message.slice(&(value.start..value.end));
-        let part = text.split(separator).nth(usize::from(number).checked_sub(1)?)?;
-        let start = value.start + (part.as_ptr() as usize - text.as_ptr() as usize) as u32;
-        let inner = if value.component == 0 { Value { component: number, ..value } } else { Value { subcomponent: number, ..value } };
-        let node = Self { message: self.message, at: At::Value(Value { start, end: start + part.len() as u32, ..inner }) };
+        let separator = self.separator(value);
+        let text = self.bytes(value);
+        let mut start = 0;
+        for _ in 1..number {
+            start += text[start..].iter().position(|byte| *byte == separator)? + 1;
+        }
+        let rest = &text[start..];
+        let length = rest.iter().position(|byte| *byte == separator).unwrap_or(rest.len());
+        let node = self.part_at(value, number, value.start + start as u32, length);
         (!node.is_empty()).then_some(node)
     }
+}
+
+/// Puts, for each node from `first` on, its part of this number in its place; those without one are left out.
+fn into_parts(found: &mut Vec<Node<'_>>, first: usize, number: u16) {
+    let mut kept = first;
+    for at in first..found.len() {
+        if let Some(part) = found[at].part(number) {
+            found[kept] = part;
+            kept += 1;
+        }
+    }
+    found.truncate(kept);
+}
+
+fn push_number(number: u32, out: &mut String) {
+    if number >= 10 {
+        push_number(number / 10, out);
+    }
+    out.push(char::from(b'0' + (number % 10) as u8));
 }
 
 const DELETE: &str = "\"\"";

@@ -73,10 +73,12 @@ struct Rule {
     optional: bool,
     repeats: bool,
     children: Vec<usize>,
+    /// All names below it, sorted.
+    held: Vec<Name>,
 }
 
 /// What a rule or a selector names.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Name {
     Segment([u8; 3]),
     Group(Box<str>),
@@ -126,7 +128,7 @@ impl Grammar {
     }
 
     fn flat() -> Self {
-        let root = Rule { name: Name::Group("".into()), optional: false, repeats: false, children: Vec::new() };
+        let root = Rule { name: Name::Group("".into()), optional: false, repeats: false, children: Vec::new(), held: Vec::new() };
         Self { name: None, rules: vec![root] }
     }
 
@@ -149,7 +151,7 @@ impl Grammar {
                     let bare = token.trim_end_matches(['?', '*']);
                     let name = Name::read(bare).ok_or_else(|| format!("{token} is no name of a segment or group"))?;
                     let (optional, repeats) = (bare.len() < token.len(), token.ends_with('*'));
-                    grammar.rules.push(Rule { name, optional, repeats, children: Vec::new() });
+                    grammar.rules.push(Rule { name, optional, repeats, children: Vec::new(), held: Vec::new() });
                     let rule = grammar.rules.len() - 1;
                     grammar.rules[open[open.len() - 1]].children.push(rule);
                     last = Some(rule);
@@ -158,6 +160,14 @@ impl Grammar {
         }
         if open.len() > 1 {
             return Err("a ) is missing".into());
+        }
+        // Children stand behind their parents.
+        for rule in (0..grammar.rules.len()).rev() {
+            let children = grammar.rules[rule].children.iter().map(|child| &grammar.rules[*child]);
+            let mut held: Vec<Name> = children.flat_map(|child| child.held.iter().chain([&child.name])).cloned().collect();
+            held.sort_unstable();
+            held.dedup();
+            grammar.rules[rule].held = held;
         }
         Ok(grammar)
     }
@@ -169,7 +179,7 @@ impl Grammar {
 
     /// Whether a rule holds this name at any depth below it.
     pub(crate) fn holds(&self, rule: usize, name: &Name) -> bool {
-        self.rules[rule].children.iter().any(|child| self.rules[*child].name == *name || self.holds(*child, name))
+        self.rules[rule].held.binary_search(name).is_ok()
     }
 
     /// The rules that are groups among a rule's children, with their places.

@@ -340,6 +340,9 @@ impl Shape {
         }
         let Json::Object(members) = value else { return };
         members.retain_mut(|(name, member)| {
+            if !matches!(member, Json::Array(_) | Json::Object(_)) {
+                return true;
+            }
             let Some(element) = shape.elements.get(&**name) else { return true };
             match member {
                 Json::Array(elements) => {
@@ -363,6 +366,9 @@ impl Shape {
         let shape = self.of(kind);
         let Json::Object(members) = value else { return };
         for (name, member) in members {
+            if !matches!(member, Json::Array(_) | Json::Object(_)) {
+                continue;
+            }
             let Some(element) = shape.elements.get(&**name) else { continue };
             match member {
                 Json::Array(elements) => {
