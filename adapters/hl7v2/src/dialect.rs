@@ -7,7 +7,7 @@ use crate::structure::Structures;
 use crate::syntax::{Er7, event_step};
 use bytes::Bytes;
 use contract::{
-    Adapter, Dialect, Envelope, Explanation, Frame, Issue, IssueCode, Outcome, Rejection, Sequence, Settings, Severity, Translation,
+    Adapter, Class, Dialect, Envelope, Explanation, Frame, Issue, IssueCode, Outcome, Rejection, Sequence, Settings, Severity, Translation,
 };
 use mapping::{Engine, Message, Shape, TableErrors, Weight};
 use schemas::Tables;
@@ -144,7 +144,7 @@ impl Er7Adapter {
 
 /// A message that gives no resource of its own is refused, with all that was found.
 fn checked(translation: Translation) -> Result<Translation, Rejection> {
-    let says_something = translation.contributions.iter().any(|contribution| contribution.class != contract::Class::Message);
+    let says_something = translation.contributions.iter().any(|contribution| contribution.class == Class::Record);
     if says_something {
         return Ok(translation);
     }

@@ -1,1 +1,261 @@
+use super::*;
+use contract::compliance;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::sync::OnceLock;
 
+/// The tables are read once for all tests.
+fn dialect() -> &'static Hl7v2 {
+    static DIALECT: OnceLock<Hl7v2> = OnceLock::new();
+    DIALECT.get_or_init(|| {
+        let shape = Arc::new(Shape::r4().unwrap());
+        Hl7v2::new(&Tables::embedded("hl7v2"), shape).unwrap_or_else(|errors| panic!("{errors}"))
+    })
+}
+
+fn settings() -> Settings {
+    let mut settings = Settings::demonstration();
+    settings.feed = "pas".into();
+    settings.timezone = jiff::tz::TimeZone::get("Europe/London").unwrap();
+    settings.primary_assigner = Some("RXX".into());
+    settings.assigners = BTreeMap::from([
+        ("RXX".into(), "https://hospital.example/id/mrn".into()),
+        ("NHS".into(), "https://fhir.nhs.uk/Id/nhs-number".into()),
+    ]);
+    settings.owns = ["Patient".into(), "Encounter".into()].into();
+    settings
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+fn fixtures() -> Vec<(String, Vec<u8>)> {
+    let mut found: Vec<_> = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "hl7"))
+        .map(|path| (path.file_stem().unwrap().to_string_lossy().into_owned(), std::fs::read(&path).unwrap()))
+        .collect();
+    found.sort();
+    assert!(found.len() >= 15, "a fixture an event");
+    found
+}
+
+fn translate(bytes: &[u8]) -> Result<Translation, Rejection> {
+    let adapter = dialect().adapter(settings());
+    let frame = Frame::new(bytes.to_vec());
+    let envelope = adapter.envelope(&frame)?;
+    adapter.translate(&frame, &envelope)
+}
+
+/// What a message says, in lines: each resource with its key, each slot with its value.
+fn shown(translation: &Translation) -> String {
+    let mut out = String::new();
+    for contribution in &translation.contributions {
+        let key = &contribution.key;
+        let class = match contribution.class {
+            Class::Record => "",
+            Class::Mention => " (mention)",
+            Class::Message => " (message)",
+        };
+        let _ = writeln!(out, "{} {} {}{class}", key.kind, key.system, key.value);
+        if let Some(membership) = &contribution.member_of {
+            let _ = writeln!(out, "    in {} of {} {}", membership.group, membership.parent.kind, membership.parent.value);
+        }
+        for statement in &contribution.statements {
+            let value = statement.value.as_ref().map_or_else(|| "cleared".to_owned(), ToString::to_string);
+            let _ = writeln!(out, "    {:?} = {value}", statement.slot);
+        }
+    }
+    for issue in &translation.issues {
+        let _ = writeln!(out, "! {issue}");
+    }
+    out
+}
+
+/// `UPDATE_GOLDEN=1` writes what the fixtures now become; the diff is the review.
+#[test]
+fn fixtures_become_what_their_golden_files_say() {
+    for (name, bytes) in fixtures() {
+        let translation = translate(&bytes).unwrap_or_else(|rejection| panic!("{name}: {rejection:?}"));
+        let shown = shown(&translation);
+        let golden = folder().join(format!("{name}.txt"));
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&golden, &shown).unwrap();
+        }
+        let expected = std::fs::read_to_string(&golden).unwrap_or_default();
+        for (line, (found, expected)) in shown.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(found, expected, "{name}.txt:{}", line + 1);
+        }
+        assert_eq!(shown.lines().count(), expected.lines().count(), "{name}.txt");
+    }
+}
+
+/// The widest fixture of each kind: a check is some hundred translations.
+#[test]
+fn the_adapter_keeps_its_contract() {
+    let adapter = dialect().adapter(settings());
+    let values = ["Pettigrew", "Ottoline", "4408123", "Larkspur", "Lantern", "SP55120"];
+    for (_, bytes) in fixtures().into_iter().filter(|(name, _)| matches!(name.as_str(), "adt_a01" | "adt_a40" | "oru_r01")) {
+        compliance::check(&*adapter, &bytes, &values);
+    }
+}
+
+/// Growth of the rules is seen here: what a table can say is no rule.
+#[test]
+fn rules_are_few() {
+    let tables = Tables::embedded("hl7v2");
+    let (mut rows, mut ruled) = (0, 0);
+    for (name, text) in tables.iter().filter(|(name, _)| !name.starts_with("codesystems/") && name.contains('/')) {
+        let mut lines = text.lines().map(cells);
+        let header = lines.next().unwrap_or_else(|| panic!("{name}: empty"));
+        let rule = header.iter().position(|column| column == "rule").unwrap_or_else(|| panic!("{name}: no column rule"));
+        for row in lines {
+            rows += 1;
+            ruled += usize::from(row.get(rule).is_some_and(|cell| !cell.is_empty()));
+        }
+    }
+    println!("{ruled} of {rows} rows name a rule: {:.1} %", 100.0 * f64::from(ruled) / f64::from(rows));
+    assert!(ruled * 20 < rows, "more than 5 % of the rows name a rule: {ruled} of {rows}");
+}
+
+/// Cells of a row, without line breaks in them.
+fn cells(line: &str) -> Vec<String> {
+    let (mut cells, mut quoted) = (vec![String::new()], false);
+    for char in line.chars() {
+        match char {
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(String::new()),
+            char => cells.last_mut().unwrap().push(char),
+        }
+    }
+    cells
+}
+
+/// Lines of what a message becomes hold each of `wanted`, and none of `unwanted`.
+fn check(message: &str, wanted: &[&str], unwanted: &[&str]) {
+    let text = message.replace('\n', "\r");
+    let shown = shown(&translate(text.as_bytes()).unwrap_or_else(|rejection| panic!("{rejection:?}")));
+    for wanted in wanted {
+        assert!(shown.contains(wanted), "{wanted}\n is not in\n{shown}");
+    }
+    for unwanted in unwanted {
+        assert!(!shown.contains(unwanted), "{unwanted}\n is in\n{shown}");
+    }
+}
+
+fn adt(event: &str, rest: &str) -> String {
+    format!("MSH|^~\\&|PAS|RXX|||202603021000||ADT^{event}|1|P|2.5\nEVN||202603021000\n{rest}\n")
+}
+
+fn result(obx: &str) -> String {
+    format!("MSH|^~\\&|LAB|RXX|||202603021000||ORU^R01|1|P|2.5\nPID|||8^^^RXX\nOBR|1||F1^LAB|K^Potassium\n{obx}\n")
+}
+
+#[test]
+fn the_patients_key_is_the_primary_assigners_number() {
+    let pid = |numbers: &str| adt("A31", &format!("PID|||{numbers}||Test^Ann"));
+    check(&pid("9434765919^^^NHS~7^^^LAB~8^^^RXX"), &["Patient https://hospital.example/id/mrn 8\n"], &[]);
+    check(&pid("9434765919^^^NHS"), &["Patient https://fhir.nhs.uk/Id/nhs-number 9434765919\n"], &[]);
+    // The NHS number is the key only where there is no local one.
+    check(&pid("9434765919^^^NHS~7^^^LAB"), &["Patient urn:landbridge:pas:LAB 7\n"], &[]);
+    // A placeholder identifies nobody.
+    check(&pid("9999999999^^^NHS"), &["Patient urn:landbridge:pas:frame", "identifies nobody"], &["fhir.nhs.uk"]);
+}
+
+#[test]
+fn two_nhs_numbers_of_one_person_wait() {
+    let two = adt("A31", "PID|||9434765919^^^NHS~9990123454^^^NHS||Test^Ann").replace('\n', "\r");
+    assert!(matches!(translate(two.as_bytes()), Err(Rejection::Held(_))));
+    let placeholder = adt("A31", "PID|||9434765919^^^NHS~9999999999^^^NHS||Test^Ann").replace('\n', "\r");
+    assert!(translate(placeholder.as_bytes()).is_ok());
+}
+
+#[test]
+fn a_merge_into_itself_is_no_edge() {
+    let merge = |number: &str| adt("A40", &format!("PID|||8^^^RXX||Test^Ann\nMRG|{number}^^^RXX"));
+    check(&merge("7"), &["Edge(replaced-by) = {\"reference\":\"Patient/"], &["nothing is merged"]);
+    check(&merge("8"), &["nothing is merged"], &["Edge("]);
+}
+
+#[test]
+fn links_are_set_and_taken_back() {
+    let pair = |event: &str| adt(event, "PID|||8^^^RXX||Test^Ann\nPID|||9^^^RXX||Test^Anne");
+    check(&pair("A24"), &["Edge(seealso) = {\"reference\":\"Patient/"], &["replaced-by"]);
+    check(&pair("A37"), &["Edge(seealso) = cleared"], &["replaced-by"]);
+}
+
+#[test]
+fn events_write_status_and_place_as_steps() {
+    let visit = |event: &str| adt(event, "PID|||8^^^RXX\nPV1||I|ELM^2^4||||||||||||||||V1^^^RXX-V");
+    for (event, status) in [
+        ("A01", "in-progress"),
+        ("A04", "in-progress"),
+        ("A05", "planned"),
+        ("A03", "finished"),
+        ("A11", "cancelled"),
+        ("A13", "in-progress"),
+    ] {
+        check(&visit(event), &[&format!("\"kind\":\"status\",\"step\":{},\"status\":\"{status}\"", event_step(event))], &[]);
+    }
+    for event in ["A02", "A08", "A31"] {
+        check(&visit(event), &["\"kind\":\"location\""], &["\"kind\":\"status\""]);
+    }
+    check(&visit("A12"), &["\"kind\":\"cancel\"", "\"of\":\"A02\""], &["\"kind\":\"status\""]);
+    check(&visit("A13"), &["Element(period.end) = cleared"], &[]);
+    // A laboratory's PV1 is a mention: it moves no bed.
+    check(
+        &result("PV1||I|ELM^2^4||||||||||||||||V1^^^RXX-V").replace("OBR|1||F1^LAB|K^Potassium\n", ""),
+        &["Encounter urn:landbridge:pas:RXX-V V1 (mention)"],
+        &[],
+    );
+}
+
+#[test]
+fn numbers_keep_their_digits_and_words_stay_words() {
+    let value = |kind: &str, value: &str, unit: &str| result(&format!("OBX|1|{kind}|K^Potassium||{value}|{unit}|||||F"));
+    let quantity = "\"valueQuantity\":{\"value\":6.30,\"unit\":\"mmol/L\",\"system\":\"http://unitsofmeasure.org\",\"code\":\"mmol/L\"}";
+    check(&value("NM", "6.30", "mmol/L"), &[quantity], &[]);
+    check(&value("NM", "<5", "mmol/L"), &["\"valueString\":\"<5\""], &["valueQuantity"]);
+    check(&value("SN", "<^5", ""), &["\"valueQuantity\":{\"value\":5,\"comparator\":\"<\"}"], &[]);
+    check(&value("CE", "A^a^L~B^b^L", ""), &["\"component\":[{\"code\""], &["\"valueString\""]);
+    check(&value("TX", "one~two", ""), &["\"valueString\":\"one\\ntwo\""], &[]);
+}
+
+#[test]
+fn a_result_sent_again_without_its_value_clears_none() {
+    let message = result("OBX|1|NM|K^Potassium|||mmol/L|||||U");
+    check(&message, &["Element(status) = {\"status\":\"final\"}"], &["Element(OBX)", "valueQuantity", "hl7v2-OBX-6"]);
+}
+
+#[test]
+fn a_field_deleted_is_cleared_and_an_absent_one_says_nothing() {
+    check(&adt("A31", "PID|||8^^^RXX||Test^Ann||\"\"|F"), &["Element(birthDate) = cleared"], &["maritalStatus"]);
+    check(&adt("A31", "PID|||8^^^RXX||Test^Ann\nAL1||\"\"|\"\""), &["Group(AL1 pas) = []"], &["AllergyIntolerance"]);
+    check(&adt("A31", "PID|||8^^^RXX||Test^Ann"), &[], &["Group("]);
+}
+
+#[test]
+fn a_diagnosis_with_an_action_is_an_item_of_its_own() {
+    let diagnosis = |action: &str| {
+        adt("A01", &format!("PID|||8^^^RXX\nPV1||I|||||||||||||||||V1\nDG1|1||S72^Fracture^I10||20260302|A{}{action}", "|".repeat(15)))
+    };
+    check(&diagnosis(""), &["Group(DG1 pas) = ["], &["Item(", "entered-in-error"]);
+    check(&diagnosis("A"), &["Item(DG1 pas) = {}"], &["Group(DG1", "entered-in-error"]);
+    check(&diagnosis("D"), &["Item(DG1 pas) = cleared", "entered-in-error"], &["Group(DG1"]);
+}
+
+#[test]
+fn what_is_no_message_of_ours_is_refused() {
+    for (message, kind) in [
+        ("MSH|^~\\&|A|B|||2026||ADT^A99|1|P|2.5\rPID|||8\r", "Unsupported"),
+        ("MSH|^~\\&|A|B|||2026||SIU^S12|1|P|2.5\rPID|||8\r", "Unsupported"),
+        ("MSH|^~\\&|A|B|||2026||ADT^A01|1|P|2.5\r", "Untranslatable"),
+        ("PID|||8\r", "Malformed"),
+    ] {
+        let rejection = translate(message.as_bytes()).unwrap_err();
+        assert!(format!("{rejection:?}").starts_with(kind), "{rejection:?}");
+    }
+}
