@@ -113,7 +113,7 @@ impl Er7Adapter {
         let parsed =
             er7::Message::parse(frame.bytes(), self.settings.character_set.as_deref(), structures).map_err(Rejection::Malformed)?;
         let kind = &envelope.message_type;
-        let table = parsed.structure().filter(|table| engine.knows(table) && (kind.code != "ADT" || event_step(&kind.event) > 0));
+        let table = parsed.table().filter(|table| engine.knows(table) && (kind.code != "ADT" || event_step(&kind.event) > 0));
         let Some(table) = table else {
             let reason = "no table translates messages of this type";
             return Err(Rejection::Unsupported(Issue::new(Severity::Error, IssueCode::NotSupported, "MSH[1]-9", reason)));

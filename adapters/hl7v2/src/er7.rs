@@ -75,6 +75,11 @@ impl Message {
         self.grammar.name()
     }
 
+    /// The message table that translates it; `None` as for [`Message::structure`].
+    pub fn table(&self) -> Option<&str> {
+        self.grammar.table()
+    }
+
     /// A field of a segment; MSH-1 is the separator itself and MSH-2 the other delimiters (§2.15.9.1). `None` beyond
     /// the last field.
     pub(crate) fn field(&self, segment: &Segment, number: u16) -> Option<Range<u32>> {

@@ -26,16 +26,19 @@ impl Structures {
     pub fn read(table: &str) -> Result<Self, String> {
         let mut found = Self::flat();
         let mut lines = table.lines().enumerate();
-        if lines.next().map(|(_, header)| header.trim()) != Some("structure,messages,grammar") {
-            return Err("line 1: the header must be structure,messages,grammar".into());
+        if lines.next().map(|(_, header)| header.trim()) != Some("structure,messages,grammar,table") {
+            return Err("line 1: the header must be structure,messages,grammar,table".into());
         }
         for (at, line) in lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#')) {
             let wrong = |reason: String| format!("line {}: {reason}", at + 1);
             let mut cells = line.split(',').map(str::trim);
-            let (Some(name), Some(messages), Some(text), None) = (cells.next(), cells.next(), cells.next(), cells.next()) else {
-                return Err(wrong("three columns are needed".into()));
+            let (Some(name), Some(messages), Some(text), Some(table), None) =
+                (cells.next(), cells.next(), cells.next(), cells.next(), cells.next())
+            else {
+                return Err(wrong("four columns are needed; an empty table is that of the structure's name".into()));
             };
-            let grammar = Arc::new(Grammar::read(name, text).map_err(wrong)?);
+            let table = if table.is_empty() { name } else { table };
+            let grammar = Arc::new(Grammar::read(name, table, text).map_err(wrong)?);
             for message in messages.split_whitespace() {
                 if found.by_message.insert(message.to_owned(), grammar.clone()).is_some() {
                     return Err(wrong(format!("{message} has a structure already")));
@@ -64,6 +67,8 @@ impl Structures {
 /// One structure.
 pub struct Grammar {
     name: Option<String>,
+    /// The message table that translates it: its own, or that of a structure which says the same.
+    table: Option<String>,
     /// The message itself is the first.
     rules: Vec<Rule>,
 }
@@ -119,6 +124,10 @@ impl Grammar {
         self.name.as_deref()
     }
 
+    pub fn table(&self) -> Option<&str> {
+        self.table.as_deref()
+    }
+
     /// The name of a rule that is a group; `None` for the message itself.
     pub(crate) fn group_name(&self, rule: usize) -> Option<&str> {
         match &self.rules[rule].name {
@@ -129,11 +138,11 @@ impl Grammar {
 
     fn flat() -> Self {
         let root = Rule { name: Name::Group("".into()), optional: false, repeats: false, children: Vec::new(), held: Vec::new() };
-        Self { name: None, rules: vec![root] }
+        Self { name: None, table: None, rules: vec![root] }
     }
 
-    fn read(name: &str, text: &str) -> Result<Self, String> {
-        let mut grammar = Self { name: Some(name.to_owned()), ..Self::flat() };
+    fn read(name: &str, table: &str, text: &str) -> Result<Self, String> {
+        let mut grammar = Self { name: Some(name.to_owned()), table: Some(table.to_owned()), ..Self::flat() };
         let spaced = text.replace('(', " ( ").replace(')', " ) ");
         let mut open = vec![0];
         let mut last = None;
@@ -500,16 +509,16 @@ mod tests {
     #[test]
     fn mistakes_in_the_table_are_named() {
         for (line, expected) in [
-            ("A,B", "three columns"),
-            ("A,M,MSH (PID)", "name must stand before"),
-            ("A,M,MSH PV1(PID)", "name must stand before"),
-            ("A,M,MSH GROUP(PID", ") is missing"),
-            ("A,M,MSH)", ") too many"),
-            ("A,M,msh", "no name"),
-            ("A,M,MSH\nB,M,MSH", "M has a structure"),
-            ("A,M,MSH\nA,N,MSH", "A stands twice"),
+            ("A,B", "four columns"),
+            ("A,M,MSH (PID),", "name must stand before"),
+            ("A,M,MSH PV1(PID),", "name must stand before"),
+            ("A,M,MSH GROUP(PID,", ") is missing"),
+            ("A,M,MSH),", ") too many"),
+            ("A,M,msh,", "no name"),
+            ("A,M,MSH,\nB,M,MSH,", "M has a structure"),
+            ("A,M,MSH,\nA,N,MSH,", "A stands twice"),
         ] {
-            let reason = Structures::read(&format!("structure,messages,grammar\n{line}")).err().unwrap();
+            let reason = Structures::read(&format!("structure,messages,grammar,table\n{line}")).err().unwrap();
             assert!(reason.contains(expected), "{line}: {reason}");
         }
     }
