@@ -30,6 +30,9 @@ struct Account {
     row: Name,
 }
 
+/// The row of what R4 requires and no row gave.
+const ABSENT: &str = "r4/shape";
+
 /// A slot that a rule said as a whole.
 pub(crate) struct Said {
     pub slot: Slot,
@@ -246,7 +249,7 @@ impl<'m, X: Syntax> Run<'m, X> {
         let mut statements = Vec::with_capacity(slots.accounts.len() + slots.said.len());
         for mut account in slots.accounts {
             shape.complete_below(instance.kind, &mut account.root);
-            let rank = self.rank(instance, account.implied);
+            let rank = self.rank_of(instance, account.implied, &account.row);
             let slot = &plan.slots[account.slot];
             let (place, row) = (account.place, account.row);
             let mut push = |slot, value| statements.push(Statement { slot, rank, value, place: place.clone(), row: row.clone() });
@@ -272,7 +275,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             }
         }
         for said in slots.said {
-            let rank = self.rank(instance, said.implied);
+            let rank = self.rank_of(instance, said.implied, &said.row);
             statements.push(Statement { slot: said.slot, rank, value: said.value, place: said.place, row: said.row });
         }
         if instance.class == Class::Mention {
@@ -281,6 +284,11 @@ impl<'m, X: Syntax> Run<'m, X> {
             }
         }
         statements
+    }
+
+    /// What nobody said, not even a row, gives way to whatever was ever said or implied, however long ago.
+    fn rank_of(&self, instance: &Instance<'m, X>, implied: bool, row: &str) -> Rank {
+        if row == ABSENT { Rank::default() } else { self.rank(instance, implied) }
     }
 
     fn rank(&self, instance: &Instance<'m, X>, implied: bool) -> Rank {
@@ -389,13 +397,13 @@ impl<'m, X: Syntax> Run<'m, X> {
                     root: absence.fragment,
                     members: Vec::new(),
                     place: "".into(),
-                    row: "r4/shape".into(),
+                    row: ABSENT.into(),
                 }),
                 (None, _) => slots.said.push(Said {
                     slot: Slot::Element(absence.slot.as_str().into()),
                     value: Some(absence.fragment),
                     place: "".into(),
-                    row: "r4/shape".into(),
+                    row: ABSENT.into(),
                     implied: true,
                 }),
             }
