@@ -117,7 +117,7 @@ fn rules_are_few() {
             ruled += usize::from(row.get(rule).is_some_and(|cell| !cell.is_empty()));
         }
     }
-    println!("{ruled} of {rows} rows name a rule: {:.1} %", 100.0 * f64::from(ruled) / f64::from(rows));
+    println!("{ruled} of {rows} rows name a rule: {:.1} %", 100.0 * ruled as f64 / rows as f64);
     assert!(ruled * 20 < rows, "more than 5 % of the rows name a rule: {ruled} of {rows}");
 }
 
