@@ -185,7 +185,9 @@ pub fn admit(candidates: &[&Arc<Feed>], envelope: &Envelope, released: bool) -> 
         return refuse(OutcomeKind::Forbidden, IssueCode::Forbidden, "the feed does not accept this message type");
     }
     if envelope.processing != Processing::Production && !released {
-        return refuse(OutcomeKind::Held, IssueCode::NotSupported, "the processing id is not P: not for a live record");
+        // HL7 v2 alone states a processing id, so the place is in its words; its reply tells table 0357's code by it.
+        let issue = Issue::new(Severity::Error, IssueCode::NotSupported, "MSH[1]-11", "the processing id is not P: not for a live record");
+        return Err((OutcomeKind::Held, issue));
     }
     Ok(Warrant { feed: feed.name().to_owned() })
 }
