@@ -5,7 +5,7 @@ use super::index::{Index, compartments, patients, write_compartments};
 use super::names::{Names, find_key, find_kind, id_of, key_name};
 use crate::search::extract::{Rows, extract};
 use crate::search::plan::SECURITY_CONTEXT;
-use crate::state::{Address, Change, Loader, Register, Rendered, Slots, address, decode, encode, fold, survivor};
+use crate::state::{Address, Change, Finding, Loader, Register, Rendered, Slots, address, decode, encode, fold, survivor};
 use crate::store::StoreError;
 use contract::{Class, Contribution, IdKey, Json, Key};
 use jiff::Timestamp;
@@ -31,6 +31,8 @@ pub(super) struct Folding<'a> {
 pub(super) struct Folded {
     /// Resources whose body changed: `Type/id/_history/version`.
     pub(super) resources: Vec<String>,
+    /// What a person should look at.
+    pub(super) findings: Vec<Finding>,
     /// Key rows of the Patients that the message names, or in whose compartments something changed.
     pub(super) patients: BTreeSet<i64>,
 }
@@ -50,6 +52,7 @@ impl Folding<'_> {
     }
 
     fn change(&mut self, change: Change, folded: &mut Folded) -> Result<(), StoreError> {
+        folded.findings.extend(&change.findings);
         let (kind_name, id) = split(&change.address);
         let kind = self.names.kind(self.connection, kind_name)?;
         let resource = self.names.key(self.connection, kind_name, id)?;

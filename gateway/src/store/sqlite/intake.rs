@@ -157,6 +157,9 @@ impl IntakeDesk {
             };
             folded = folding.fold(&self.mentions.without_known(translation.contributions))?;
             packed = Some(contributions);
+            for found in &folded.findings {
+                row.finding(connection, found.word())?;
+            }
         }
         let said = Said { contributions: packed, patients: list(&folded.patients) };
         match known {
