@@ -14,7 +14,12 @@ use std::collections::BTreeSet;
 /// Empty: it keeps it. Holds no value of the resource.
 pub fn broken(resource: &Json) -> Vec<(String, &'static str)> {
     let kind = resource.get("resourceType").and_then(Json::as_str).unwrap_or("Resource");
-    let Some(written) = through_the_model(resource) else { return unreadable(kind, resource) };
+    let mut resource = resource.clone();
+    let written = through_the_model(&resource).or_else(|| {
+        stand_in(&mut resource);
+        through_the_model(&resource)
+    });
+    let Some(written) = written else { return unreadable(kind, &resource) };
     let (mut before, mut after) = (BTreeSet::new(), BTreeSet::new());
     // Both through one reader, so that they differ by the model alone.
     if let Ok(value) = serde_json::from_str::<Value>(&resource.to_string()) {
@@ -25,6 +30,20 @@ pub fn broken(resource: &Json) -> Vec<(String, &'static str)> {
         .difference(&after)
         .map(|path| (path.clone(), "the typed model of FHIR does not know this element, or not with such a value"))
         .collect()
+}
+
+/// A required primitive that has only an extension (a reason why it is absent) is right in FHIR; the model wants a value.
+fn stand_in(json: &mut Json) {
+    match json {
+        Json::Array(elements) => elements.iter_mut().for_each(stand_in),
+        Json::Object(members) => {
+            members.iter_mut().for_each(|(_, value)| stand_in(value));
+            let alone = members.iter().filter_map(|(name, _)| name.strip_prefix('_'));
+            let alone: Vec<String> = alone.filter(|name| !members.iter().any(|(other, _)| **other == **name)).map(str::to_owned).collect();
+            members.extend(alone.into_iter().map(|name| (name.into(), Json::from("unknown"))));
+        }
+        _ => {}
+    }
 }
 
 fn through_the_model(resource: &Json) -> Option<Value> {
@@ -70,6 +89,10 @@ mod tests {
         check(r#"{"resourceType":"Patient","id":"a","name":[{"family":"Wren","given":["Ida"]}],"birthDate":"1958-04"}"#, &[]);
         check(
             r#"{"resourceType":"Patient","_birthDate":{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/patient-birthTime","valueDateTime":"1958-04-12T03:30:00Z"}]},"birthDate":"1958-04-12"}"#,
+            &[],
+        );
+        check(
+            r#"{"resourceType":"MessageHeader","eventCoding":{"code":"R01"},"source":{"_endpoint":{"extension":[{"url":"http://hl7.org/fhir/StructureDefinition/data-absent-reason","valueCode":"unknown"}]}}}"#,
             &[],
         );
         check(r#"{"resourceType":"Patient","name":[{"familie":"Wren"}]}"#, &["Patient.name[0].familie"]);
