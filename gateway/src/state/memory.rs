@@ -46,9 +46,9 @@ impl Loader for Memory {
     }
 }
 
-/// One message's resources as a transaction Bundle of `PUT Type/id`, in order of the contributions; what the message says
-/// is no longer there is a `DELETE`. What describes the
-/// message itself (MessageHeader, Provenance) is among them, and the Bundle has its control id and its time.
+/// One message's resources as a transaction Bundle of `PUT Type/id`, in order of the contributions; an item that the
+/// message takes away is told as the message states it (entered in error). What describes the message itself
+/// (MessageHeader, Provenance) is among them, and the Bundle has its control id and its time.
 pub fn bundle(translation: &Translation, envelope: &Envelope, settings: &Settings) -> Json {
     let mut translation = translation.clone();
     place(&mut translation, 1, jiff::Timestamp::MAX);
@@ -70,18 +70,16 @@ pub fn bundle(translation: &Translation, envelope: &Envelope, settings: &Setting
             continue;
         }
         let body = match (described.get(&address), memory.bodies().get(&address)) {
-            (Some(slots), _) => {
+            (None, Some(Rendered::Body(body))) => body.clone(),
+            (described, _) => {
+                let Some(slots) = described.or_else(|| memory.resources.get(&address).map(|(_, slots)| slots)) else { continue };
                 let (kind, id) = address.split_once('/').expect("an address is Type/id");
-                Some(super::render::finish(kind, id, super::render::own(kind, slots)))
+                super::render::finish(kind, id, super::render::own(kind, slots))
             }
-            (None, Some(Rendered::Body(body))) => Some(body.clone()),
-            (None, _) => None,
         };
-        let method = if body.is_some() { "PUT" } else { "DELETE" };
-        let request: Json = [("method", Json::from(method)), ("url", Json::string(address.clone()))].into_iter().collect();
-        let resource = body.map(|body| ("resource", body));
-        let full_url = resource.is_some().then(|| ("fullUrl", Json::from(format!("{}/{address}", settings.base_url))));
-        entries.push(full_url.into_iter().chain(resource).chain([("request", request)]).collect());
+        let request: Json = [("method", Json::from("PUT")), ("url", Json::string(address.clone()))].into_iter().collect();
+        let full_url = format!("{}/{address}", settings.base_url);
+        entries.push([("fullUrl", Json::from(full_url)), ("resource", body), ("request", request)].into_iter().collect());
     }
     let mut bundle: Json = [("resourceType", Json::from("Bundle"))].into_iter().collect();
     if !envelope.control_id.is_empty() {
