@@ -127,7 +127,7 @@ pub struct Rank {
     pub authority: Authority,
     /// Results only: preliminary 0, final or later 1. A late preliminary never covers a final.
     pub settled: u8,
-    /// When the source said it, UTC microseconds.
+    /// When the source said it, UTC microseconds; capped at 5 minutes after receipt.
     pub asserted: i64,
     /// The sender's own count, where the feed says that it counts; for mentions a hash of the value.
     pub sequence: u64,
@@ -154,6 +154,8 @@ pub enum Authority {
 impl Rank {
     /// How far a stamp may lie ahead of the one that bounds it: 5 minutes, in microseconds.
     pub const AHEAD_MAX: i64 = 5 * 60 * 1_000_000;
+    /// A UTC day, by which mentions are dated, in microseconds.
+    pub const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 }
 
 /// Lays fragments over one another: objects member by member, arrays one after the other, and where two fragments give

@@ -292,7 +292,6 @@ impl<'m, X: Syntax> Run<'m, X> {
     }
 
     fn rank(&self, instance: &Instance<'m, X>, implied: bool) -> Rank {
-        const DAY: i64 = 24 * 60 * 60 * 1_000_000;
         let settings = self.message.settings;
         let authority = match instance.class {
             _ if implied => Authority::Implied,
@@ -301,7 +300,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             Class::Record | Class::Message => Authority::Feed,
         };
         if instance.class == Class::Mention {
-            return Rank { authority, asserted: instance.asserted - instance.asserted.rem_euclid(DAY), ..Rank::default() };
+            return Rank { authority, asserted: instance.asserted - instance.asserted.rem_euclid(Rank::DAY), ..Rank::default() };
         }
         Rank {
             authority,

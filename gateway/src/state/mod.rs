@@ -55,17 +55,24 @@ pub struct Change {
     pub findings: BTreeSet<Finding>,
 }
 
-/// Gives a translation its place in the journal: positions into the ranks, and `sent` capped at 5 minutes after
-/// receipt (the one place where arrival enters). Returns whether a cap was needed.
+/// Gives a translation its place in the journal: positions into the ranks, and no stamp later than 5 minutes after receipt
+/// (the one place where arrival enters): a sender whose clock is years ahead would else outrank everyone until then.
+/// Returns whether one was.
 pub fn place(translation: &mut Translation, position: u64, received: Timestamp) -> bool {
     let latest = received.as_microsecond() + Rank::AHEAD_MAX;
     let mut capped = false;
+    let mut cap = |stamp: &mut i64, latest: i64| {
+        capped |= *stamp > latest;
+        *stamp = latest.min(*stamp);
+    };
     for contribution in &mut translation.contributions {
         let mention = contribution.class == Class::Mention;
         for statement in &mut contribution.statements {
-            if statement.rank.sent > latest {
-                statement.rank.sent = latest;
-                capped = true;
+            cap(&mut statement.rank.sent, latest);
+            // A mention is dated by its day alone.
+            cap(&mut statement.rank.asserted, if mention { latest - latest.rem_euclid(Rank::DAY) } else { latest });
+            if let Slot::Move { at, .. } = &mut statement.slot {
+                cap(at, latest);
             }
             // A mention's rank is (mention, day, value): who said it first or last does not matter.
             statement.rank.position = if mention { 0 } else { position };

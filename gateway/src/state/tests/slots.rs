@@ -230,6 +230,27 @@ fn a_stamp_ahead_of_its_receipt_is_capped_and_a_mention_has_no_position() {
 }
 
 #[test]
+fn a_clock_years_ahead_does_not_outrank_what_is_said_later() {
+    const YEARS: i64 = 70 * 365 * 24 * 60 * 60 * 1_000_000;
+    let received = Timestamp::from_microsecond(MIDNIGHT).unwrap();
+    let message = Message::at(0, 0)
+        .rank(|rank| (rank.sent, rank.asserted) = (MIDNIGHT + YEARS, MIDNIGHT + YEARS))
+        .about(&one())
+        .element("a", "{}")
+        .mentions(&one())
+        .element("a", "{}");
+    let mut translation = Translation { contributions: message.contributions, issues: Vec::new() };
+    let moved = Slot::Move { at: MIDNIGHT + YEARS, event: "A01".into(), what: "bed".into() };
+    translation.contributions[0].statements[0].slot = moved;
+    translation.contributions[1].statements[0].rank.asserted = MIDNIGHT + YEARS;
+    assert!(place(&mut translation, 7, received));
+    let statements: Vec<_> = translation.contributions.iter().map(|contribution| &contribution.statements[0]).collect();
+    assert_eq!(statements[0].rank.asserted, MIDNIGHT + Rank::AHEAD_MAX);
+    assert!(matches!(statements[0].slot, Slot::Move { at, .. } if at == MIDNIGHT + Rank::AHEAD_MAX));
+    assert_eq!(statements[1].rank.asserted, (MIDNIGHT + Rank::AHEAD_MAX).div_euclid(Rank::DAY) * Rank::DAY);
+}
+
+#[test]
 fn mentions_of_a_day_do_not_care_who_came_first() {
     let ward = Key::new("Location", "urn:ward", "1");
     let says = |hour, minute, name| Message::at(hour, minute).mentions(&ward).element("name", &format!(r#"{{"name":"{name}"}}"#));
