@@ -16,7 +16,6 @@ pub mod development;
 pub mod intake;
 pub mod listen;
 pub mod observe;
-pub mod seal;
 pub mod search;
 pub mod serve;
 pub mod state;

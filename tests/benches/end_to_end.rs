@@ -4,12 +4,10 @@
 //! `cargo build --release && cargo bench --bench end_to_end`. `LANDBRIDGE_BENCH_MESSAGES` sets the messages a run
 //! (default 4000 ADT, a quarter of it ORU).
 
-#[path = "../flows/messages.rs"]
-#[allow(dead_code)]
-mod messages;
+mod load;
 
 use flows::Folder;
-use messages::{Person, adt, visit};
+use load::{Mix, adt_mix, oru_twenty};
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -56,42 +54,7 @@ fn per_second(span: Duration, mut work: impl FnMut()) -> f64 {
     f64::from(count) / start.elapsed().as_secs_f64()
 }
 
-/// Admissions, transfers, updates and discharges over a few thousand patients.
-fn adt_mix(n: usize) -> (&'static str, Vec<u8>) {
-    let (person, event) = (Person::number(n / 4), ["A01", "A02", "A08", "A03"][n % 4]);
-    let stamp = stamp(n);
-    let number = format!("V{}", n / 4);
-    let out = if event == "A03" { stamp.as_str() } else { "" };
-    (
-        "pas",
-        adt(
-            event,
-            &format!("C{n}"),
-            &stamp,
-            &person,
-            &[&visit("I", ["WARD1", "WARD2", "WARD2", "WARD2"][n % 4], &number, "202603010000", out)],
-        ),
-    )
-}
-
-fn oru_twenty(n: usize) -> (&'static str, Vec<u8>) {
-    let message = messages::oru(&format!("C{n}"), &stamp(n), &Person::number(n / 4), &format!("O{n}"), "F", "4.10");
-    let mut text = String::from_utf8(message).expect("UTF-8");
-    for result in 2..=20 {
-        text.push_str(&format!(
-            "OBX|{result}|NM|T{result:03}^Test {result}^L||{}.{}|mmol/L|1.0-9.0|N|||F|||20260301080000\r",
-            result % 9,
-            n % 10
-        ));
-    }
-    ("lab", text.into_bytes())
-}
-
-fn stamp(n: usize) -> String {
-    format!("202603{:02}{:02}{:02}{:02}", 1 + n / 86_400, n / 3_600 % 24, n / 60 % 60, n % 60)
-}
-
-fn crossing(name: &str, messages: usize, connections: usize, message: fn(usize) -> (&'static str, Vec<u8>)) {
+fn crossing(name: &str, messages: usize, connections: usize, message: Mix) {
     let folder = Folder::new();
     let gateway = folder.serve();
     let next = AtomicUsize::new(0);

@@ -94,8 +94,8 @@ impl Grant {
     }
 
     /// For tests of what stands behind `authorize`.
-    #[doc(hidden)]
-    pub fn for_tests(scopes: Vec<Scope>) -> Self {
+    #[cfg(test)]
+    pub(crate) fn for_tests(scopes: Vec<Scope>) -> Self {
         let principal =
             Principal { issuer: "test".into(), subject: "test".into(), client: "test".into(), token_id: String::new(), user: None };
         Self { principal, scopes }

@@ -58,7 +58,7 @@ pub fn statement(served: &[Served], settings: &Settings) -> Result<Bytes, String
         .rest(vec![Some(rest)])
         .build()
         .map_err(wrong)?;
-    Ok(serde_json::to_vec(&statement).map_err(|_| "the CapabilityStatement cannot be written".to_owned())?.into())
+    Ok(typed::to_bytes(statement).map_err(|_| "the CapabilityStatement cannot be written".to_owned())?.into())
 }
 
 fn resource(row: &Served) -> Result<CapabilityStatementRestResource, String> {

@@ -185,5 +185,5 @@ pub fn outcomes(issues: impl IntoIterator<Item = (IssueSeverity, IssueType, Stri
         .collect::<Result<Vec<_>, _>>()
         .and_then(|issues| OperationOutcome::builder().issue(issues).build())
         .expect("all that R4 requires is given");
-    serde_json::to_vec(&outcome).expect("strings are written to memory").into()
+    typed::to_bytes(outcome).expect("strings are written to memory").into()
 }

@@ -29,7 +29,7 @@ impl std::fmt::Debug for Rendered {
 pub fn render(id: &str, entry: &Entry, base_url: &str) -> Vec<Rendered> {
     let one = |id: String, patient: Option<&String>| {
         let event = event(&id, entry, patient, base_url).expect("all that R4 requires is given");
-        let body = serde_json::to_vec(&event).expect("a time between the years 0 and 9999, and strings");
+        let body = typed::to_bytes(event).expect("a time between the years 0 and 9999, and strings");
         Rendered { id, patient: patient.cloned(), body }
     };
     match entry.patients.as_slice() {

@@ -1,11 +1,11 @@
 use super::desk::{By, Desk, files, read};
 use super::{Done, Options};
-use crate::seal;
 use crate::state::bundle;
 use contract::{Adapter, Frame, Issue, IssueCode, Json, OutcomeKind, Rejection, Settings, Severity};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use typed::seal;
 
 #[derive(clap::Args, Debug)]
 pub struct Arguments {

@@ -1,12 +1,14 @@
-use super::serve::{parts, runtime, store};
+use super::serve::runtime;
 use super::{Done, Failure, Options, operator};
 use crate::audit::Action;
 use crate::config::Config;
+use crate::serve::{Parts, store};
 use crate::store::{JournalFilter, JournalRow, SqliteStore, Store};
 use contract::{Class, Contribution, Issue, Json, OutcomeKind};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -19,7 +21,8 @@ pub enum Command {
     List(List),
     /// One frame as it came, with what is known of it (an access to patient data: it is written down)
     Show(Show),
-    /// Judge frames again that were not stored, after a table or the configuration was mended (it is written down)
+    /// Judge frames again that were not stored, after a table or the configuration was mended and the gateway was started
+    /// with it (it is written down)
     Replay(Replay),
 }
 
@@ -69,6 +72,9 @@ pub struct Replay {
     /// Store what was held for its processing id (MSH-11) too
     #[arg(long)]
     release: bool,
+    /// The tables that the gateway serves with, where those are not the built-in ones
+    #[arg(long, value_name = "DIR")]
+    schemas: Option<PathBuf>,
 }
 
 pub fn run(options: &Options, command: &Command) -> Done {
@@ -162,8 +168,8 @@ async fn judge_again(config: &Config, store: Arc<SqliteStore>, replay: &Replay) 
             Ok(())
         })?;
     }
-    let parts = parts(config, None, store).map_err(Failure::failed)?;
-    let intake = crate::serve::intake(config, &parts).map_err(Failure::failed)?;
+    let parts = Parts::new(config, replay.schemas.as_deref(), store).map_err(Failure::failed)?;
+    let intake = parts.intake(config).map_err(Failure::failed)?;
     let agent = operator::agent();
     let user = agent.who.strip_prefix("os:").unwrap_or(&agent.who);
     let mut left = 0;

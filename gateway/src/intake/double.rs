@@ -199,6 +199,14 @@ impl Store for Memory {
         Ok(kept.journal.get(at).map(|found| (row(at, found), found.0.frame.clone(), found.0.issues.clone())))
     }
 
+    fn activate(&self, _: &str, _: &str) -> Pending<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn active(&self, _: &str) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     fn ready(&self) -> Pending<()> {
         let ready = self.0.whole().map(|_| ());
         Box::pin(std::future::ready(ready))

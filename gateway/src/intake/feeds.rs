@@ -32,8 +32,8 @@ impl Warrant {
     }
 
     /// For tests of what stands behind `admit`.
-    #[doc(hidden)]
-    pub fn for_tests(feed: &str) -> Self {
+    #[cfg(test)]
+    pub(crate) fn for_tests(feed: &str) -> Self {
         Self { feed: feed.to_owned() }
     }
 }

@@ -218,8 +218,10 @@ impl Intake {
         if row.outcome.is_stored() {
             return Err("the frame was stored: there is nothing to mend".into());
         }
-        if self.room.feeds.named(&row.feed).is_none() {
-            return Err("the frame is of no feed of this configuration: who sent it is not proven".into());
+        let feed = self.room.feeds.named(&row.feed).ok_or("the frame is of no feed of this configuration: who sent it is not proven")?;
+        // What folds does so under the feed's active recipe alone: a desk beside the gateway does not take that over.
+        if self.room.store.active(feed.name()).map_err(|error| error.to_string())?.is_some_and(|active| active != feed.recipe) {
+            return Err("its feed is served with other tables or settings than these: start the gateway with these, then replay".into());
         }
         let (room, door) = (self.room.clone(), Door::Journal(row.feed.as_str().into()));
         let replay = Replay { position, user: user.to_owned(), released };

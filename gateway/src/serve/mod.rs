@@ -1,23 +1,24 @@
 //! A running gateway: opens all doors, keeps the audit sealed, and drains.
 
+mod parts;
 mod seals;
 #[cfg(test)]
 mod tests;
 
-use crate::access::Verifier;
+pub use parts::{Parts, store};
+
 use crate::api::Api;
 use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
-use crate::config::{Config, Listener};
+use crate::config::Config;
 use crate::development;
-use crate::intake::{Feed, Feeds, Ingest, Intake};
+use crate::intake::Ingest;
 use crate::listen::https::{self, Https};
 use crate::listen::mllp::Mllp;
 use crate::listen::tls::{ClientCertificate, Tls};
 use crate::listen::{Entrance, Limits};
-use crate::observe::{Metrics, Observer};
+use crate::observe::Observer;
 use crate::store::Store;
-use contract::{Dialect, IdKey};
 use seals::Seals;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,18 +32,6 @@ use tokio::task::{JoinHandle, JoinSet};
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
 /// The operators' listener: few scrape it.
 const OBSERVER_CONNECTIONS_MAX: usize = 64;
-
-/// What a gateway is made of, besides its configuration.
-pub struct Parts {
-    pub store: Arc<dyn Store>,
-    pub api: Api,
-    pub verifier: Verifier,
-    /// Of every adapter that a feed names.
-    pub dialects: Vec<Arc<dyn Dialect>>,
-    pub id_key: IdKey,
-    pub clock: Clock,
-    pub metrics: Metrics,
-}
 
 /// A gateway with open doors.
 pub struct Running {
@@ -64,7 +53,7 @@ pub struct Running {
 pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     refuse_development_material(config)?;
     // Reads the journal; nobody is served yet who could wait for it.
-    let intake = intake(config, &parts)?;
+    let intake = parts.intake(config)?;
     // The configuration that starts is the one in force, an earlier one that was taken up again too.
     for feed in intake.feeds().iter() {
         parts.store.activate(feed.name(), &feed.recipe).await.map_err(|error| format!("feed.{}: {error}", feed.name()))?;
@@ -123,15 +112,6 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         tokio::spawn(observer_door.serve(observer_drained, move |guest| https::observe(answering.clone(), guest, limits, drain.clone())));
     let seals = Seals::start(config.seals.clone(), store.clone(), clock.clone(), metrics);
     Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, clock, tls: reloadable })
-}
-
-/// The sending corridor of a configuration; counts what waits in quarantine.
-pub fn intake(config: &Config, parts: &Parts) -> Result<Intake, String> {
-    let feeds = feeds(config, &parts.dialects, &parts.id_key)?;
-    let refusals = parts.api.refusals().clone();
-    let frames_max = config.limits.quarantine_frames;
-    Intake::new(feeds, parts.store.clone(), parts.clock.clone(), frames_max, parts.metrics.clone(), refusals)
-        .map_err(|error| error.to_string())
 }
 
 impl Running {
@@ -203,19 +183,6 @@ fn refuse_development_material(config: &Config) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
-}
-
-fn feeds(config: &Config, dialects: &[Arc<dyn Dialect>], id_key: &IdKey) -> Result<Feeds, String> {
-    let feed = |feed: &crate::config::Feed| {
-        let dialect = dialects.iter().find(|dialect| dialect.name() == feed.adapter);
-        let dialect = dialect.ok_or_else(|| format!("feed.{}: no adapter {}", feed.name, feed.adapter))?;
-        let plain = matches!(&feed.listener, Listener::Mllp(name) if config.mllp.get(name).is_some_and(|mllp| mllp.tls.is_none()));
-        if plain {
-            tracing::warn!(feed = feed.name, "whoever reaches the plain listener can send as this feed");
-        }
-        Ok(Feed::new(feed, &**dialect, id_key, &config.https.base_url))
-    };
-    config.feeds.values().map(feed).collect::<Result<Vec<_>, String>>().map(Feeds::new)
 }
 
 fn entry(action: Action, clock: &Clock) -> Entry {

@@ -1,6 +1,8 @@
 use super::*;
+use crate::access::Verifier;
 use crate::api;
 use crate::intake::double::{Lines, Memory};
+use crate::observe::Metrics;
 use crate::search::parse::parameters;
 use hyper::body::Bytes;
 use rustls::{ClientConfig, RootCertStore};

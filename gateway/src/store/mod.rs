@@ -64,11 +64,11 @@ pub trait Store: Send + Sync + 'static {
     fn ready(&self) -> Pending<()>;
 
     /// Makes a recipe the feed's active one: called for each feed at start and at every change of its tables or settings.
-    /// A `commit` under one that was active before is refused from then on: its process was left behind.
-    fn activate(&self, feed: &str, recipe: &str) -> Pending<()> {
-        let _ = (feed, recipe);
-        Box::pin(async { Ok(()) })
-    }
+    /// A `commit` under another is refused: its process was left behind. A feed's first commit makes its recipe active.
+    fn activate(&self, feed: &str, recipe: &str) -> Pending<()>;
+
+    /// The feed's active recipe; `None` before its first.
+    fn active(&self, feed: &str) -> Result<Option<String>, StoreError>;
 
     /// Appends an audit seal over the heads of all writers, and gives its line; see `audit`.
     fn seal(&self, at: Timestamp) -> Pending<String>;

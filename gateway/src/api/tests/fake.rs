@@ -216,6 +216,14 @@ impl Store for Fake {
         refused()
     }
 
+    fn activate(&self, _: &str, _: &str) -> Pending<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn active(&self, _: &str) -> Result<Option<String>, StoreError> {
+        Ok(None)
+    }
+
     fn ready(&self) -> Pending<()> {
         Box::pin(std::future::ready(Ok(())))
     }

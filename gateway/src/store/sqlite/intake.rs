@@ -293,24 +293,28 @@ fn next_position(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT coalesce(max(position), 0) + 1 FROM journal")?.query_row([], |row| row.get(0))
 }
 
-/// The recipe's row. One that was active before and is not now comes from a process that was left behind: refused, so
-/// that all cut over at one point. `folds`: frames alone are kept under any recipe.
+/// The recipe's row. What folds does so under the feed's active recipe alone, so that all processes cut over at one point:
+/// one with other tables or settings was left behind, or came too early. A feed's first recipe becomes its active one.
+/// `folds`: frames alone are kept under any recipe.
 fn recipe(connection: &Connection, feed: i64, hash: &str, folds: bool) -> Result<i64, StoreError> {
-    let sql = "SELECT r.id, r.activated, f.recipe IS r.id FROM recipe r JOIN feed f ON f.id = r.feed WHERE r.feed = ?1 AND r.hash = ?2";
-    let known = connection.prepare_cached(sql).and_then(|mut statement| {
-        statement.query_row((feed, hash), |row| Ok((row.get(0)?, row.get::<_, bool>(1)?, row.get::<_, bool>(2)?))).optional()
-    });
-    match known? {
-        Some((row, _, active)) if active || !folds => Ok(row),
-        Some((_, true, _)) => Err(StoreError::Unavailable("a later recipe of the feed is active: this process was left behind".into())),
-        _ if folds => activate(connection, feed, hash).map_err(StoreError::from),
-        _ => recipe_row(connection, feed, hash).map_err(StoreError::from),
+    if !folds {
+        return Ok(recipe_row(connection, feed, hash)?);
     }
+    match active(connection, feed)? {
+        None => Ok(activate(connection, feed, hash)?),
+        Some((row, active)) if active == hash => Ok(row),
+        Some(_) => Err(StoreError::Unavailable("another recipe of the feed is active: this process was left behind".into())),
+    }
+}
+
+/// The feed's active recipe: its row and hash.
+pub(super) fn active(connection: &Connection, feed: i64) -> rusqlite::Result<Option<(i64, String)>> {
+    let sql = "SELECT r.id, r.hash FROM feed f JOIN recipe r ON r.id = f.recipe WHERE f.id = ?1";
+    connection.prepare_cached(sql)?.query_row([feed], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
 
 fn activate(connection: &Connection, feed: i64, hash: &str) -> rusqlite::Result<i64> {
     let row = recipe_row(connection, feed, hash)?;
-    connection.execute("UPDATE recipe SET activated = 1 WHERE id = ?1", [row])?;
     connection.execute("UPDATE feed SET recipe = ?2 WHERE id = ?1", (feed, row))?;
     Ok(row)
 }

@@ -33,7 +33,7 @@ use intake::{IntakeDesk, Mentions, Prepared};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ledger::{Ledger, Mark};
-use names::Names;
+use names::{Names, find_feed};
 use pool::Pool;
 use rusqlite::{Connection, TransactionBehavior};
 use schema::{ACCESS_DB, LANDBRIDGE_DB};
@@ -209,6 +209,13 @@ impl Store for SqliteStore {
     fn activate(&self, feed: &str, recipe: &str) -> Pending<()> {
         let (feed, recipe) = (feed.to_owned(), recipe.to_owned());
         self.intake.submit(move |desk, connection| desk.activate(connection, &feed, &recipe))
+    }
+
+    fn active(&self, feed: &str) -> Result<Option<String>, StoreError> {
+        self.landbridge.read(|connection| {
+            let Some(feed) = find_feed(connection, feed)? else { return Ok(None) };
+            Ok(intake::active(connection, feed)?.map(|(_, hash)| hash))
+        })
     }
 
     fn seal(&self, at: Timestamp) -> Pending<String> {

@@ -31,9 +31,7 @@ INSERT INTO meta VALUES ('epoch', 0);
 
 -- The journal. `message` holds what is large and never changes with an outcome.
 CREATE TABLE feed (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, recipe INTEGER);
-CREATE TABLE recipe (
-    id INTEGER PRIMARY KEY, feed INTEGER NOT NULL, hash TEXT NOT NULL, activated INTEGER NOT NULL DEFAULT 0, UNIQUE (feed, hash)
-);
+CREATE TABLE recipe (id INTEGER PRIMARY KEY, feed INTEGER NOT NULL, hash TEXT NOT NULL, UNIQUE (feed, hash));
 CREATE TABLE journal (
     position INTEGER PRIMARY KEY, feed INTEGER NOT NULL, digest BLOB NOT NULL, received INTEGER NOT NULL,
     message_type TEXT NOT NULL, control_id TEXT NOT NULL, outcome TEXT NOT NULL, issue_count INTEGER NOT NULL,
