@@ -3,7 +3,7 @@ use super::{Done, Failure, Options, operator};
 use crate::audit::Action;
 use crate::config::Config;
 use crate::serve::{Parts, store};
-use crate::store::{JournalFilter, JournalRow, SqliteStore, Store};
+use crate::store::{FindingRow, JournalFilter, JournalRow, SqliteStore, Store};
 use contract::{Class, Contribution, Issue, Json, OutcomeKind};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -21,6 +21,8 @@ pub enum Command {
     List(List),
     /// One frame as it came, with what is known of it (an access to patient data: it is written down)
     Show(Show),
+    /// What was noticed and a person should look at, by kind and feed. Works beside a running gateway
+    Findings(Findings),
     /// Judge frames again that were not stored, after a table or the configuration was mended and the gateway was started
     /// with it (it is written down)
     Replay(Replay),
@@ -56,7 +58,15 @@ struct Which {
 }
 
 #[derive(clap::Args, Debug)]
+pub struct Findings {
+    /// A line of JSON a finding: finding, feed, count, first, last, position (of the last message that showed it)
+    #[arg(long)]
+    ndjson: bool,
+}
+
+#[derive(clap::Args, Debug)]
 pub struct Show {
+    /// As `journal list` tells it
     position: u64,
     /// The bytes of the frame and nothing else
     #[arg(long)]
@@ -83,11 +93,26 @@ pub fn run(options: &Options, command: &Command) -> Done {
         return Err(Failure::failed(format!("{} holds no store yet", config.store_directory.display())));
     }
     let store = store(&config).map_err(Failure::failed)?;
+    if let Command::List(List { which, .. }) | Command::Replay(Replay { which, .. }) = command
+        && let Some(feed) = unknown(&config, which)
+    {
+        let known = config.feeds.keys().cloned().chain(config.mllp.keys().map(|name| format!("mllp.{name}")));
+        eprintln!("no feed {feed} is configured now; there are {}", known.collect::<Vec<_>>().join(", "));
+    }
     match command {
         Command::List(list) => print_list(&*store, list),
+        Command::Findings(findings) => print_findings(&*store, findings.ndjson),
         Command::Show(show) => runtime()?.block_on(print_frame(&config, &store, show)),
         Command::Replay(replay) => runtime()?.block_on(judge_again(&config, store, replay)),
     }
+}
+
+/// The feed that was asked for, where the configuration has none of that name (nor a listener, under which frames of no
+/// feed stand).
+fn unknown<'a>(config: &Config, which: &'a Which) -> Option<&'a str> {
+    let feed = which.feed.as_deref()?;
+    let listener = |name: &str| name.strip_prefix("mllp.").is_some_and(|name| config.mllp.contains_key(name));
+    (!config.feeds.contains_key(feed) && !listener(feed)).then_some(feed)
 }
 
 fn print_list(store: &dyn Store, list: &List) -> Done {
@@ -119,11 +144,49 @@ fn print_list(store: &dyn Store, list: &List) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+fn print_findings(store: &dyn Store, ndjson: bool) -> Done {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let rows = store.findings().map_err(|error| Failure::failed(error.to_string()))?;
+    let mut write = |row: &FindingRow| {
+        if ndjson {
+            return writeln!(out, "{}", finding_line(row));
+        }
+        writeln!(
+            out,
+            "{:18} {:12} {:>7} times, last at position {} ({:.0})",
+            row.finding.word(),
+            row.feed,
+            row.count,
+            row.position,
+            row.last
+        )?;
+        writeln!(out, "  {}", row.finding.meaning())
+    };
+    rows.iter().try_for_each(&mut write).and_then(|()| out.flush()).map_err(|_| Failure::failed("nobody reads on"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A line of `journal findings --ndjson`. Its names are kept.
+fn finding_line(row: &FindingRow) -> Json {
+    let number = |number: u64| Json::Number(number.to_string().into());
+    [
+        ("finding", Json::from(row.finding.word())),
+        ("feed", Json::from(row.feed.as_str())),
+        ("count", number(row.count)),
+        ("first", Json::from(row.first.to_string())),
+        ("last", Json::from(row.last.to_string())),
+        ("position", number(row.position)),
+    ]
+    .into_iter()
+    .collect()
+}
+
 /// Access to a frame is access to patient data: written down before it is shown.
 async fn print_frame(config: &Config, store: &Arc<SqliteStore>, show: &Show) -> Done {
     let failed = |error: crate::store::StoreError| Failure::failed(error.to_string());
     let found = store.frame(show.position).map_err(failed)?;
-    let (row, frame, issues) = found.ok_or_else(|| Failure::failed("no such position"))?;
+    let (row, frame, issues) =
+        found.ok_or_else(|| Failure::failed(format!("the journal has no position {}: `journal list` tells them", show.position)))?;
     let mut entry = operator::entry(Action::JournalShow, format!("journal show {}", show.position), Some(show.position), Timestamp::now());
     let said = store.contributions(show.position).map_err(failed)?.unwrap_or_default();
     entry.patients = patients(&said, &config.read_id_key().map_err(Failure::failed)?);
@@ -244,7 +307,12 @@ fn shown(text: &str) -> String {
 }
 
 fn outcome(word: &str) -> Result<OutcomeKind, String> {
-    OutcomeKind::from_word(word).ok_or_else(|| "no outcome of the journal".into())
+    OutcomeKind::from_word(word).ok_or_else(|| {
+        let kept = OutcomeKind::ALL
+            .into_iter()
+            .filter(|kind| !matches!(kind, OutcomeKind::Duplicate | OutcomeKind::Unauthenticated | OutcomeKind::Transient));
+        format!("no outcome of the journal; there are {}", kept.map(OutcomeKind::word).collect::<Vec<_>>().join(", "))
+    })
 }
 
 #[cfg(test)]

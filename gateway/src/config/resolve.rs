@@ -7,9 +7,10 @@ use super::{
 };
 use contract::{Party, Sequence};
 use jiff::tz::TimeZone;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 pub fn config(page: &Page, root: &Section, file: &Path) -> Config {
@@ -112,13 +113,21 @@ impl Reader<'_, '_> {
         {
             self.page.wrong(accepts, "nothing would be accepted; write types such as \"ADT\", \"ADT^A01\", \"ORU\", \"CDA\"");
         }
+        for word in accepts.iter().flat_map(|accepts| &accepts.value).filter(|word| !word.value.is_empty() && !is_type(&word.value)) {
+            self.page.wrong(word, format!("{:?} is no message type; write e.g. \"ADT\", \"ADT^A01\", \"ORU\", \"CDA\"", word.value));
+        }
         let owns = section.texts_if_any("owns");
         for kind in &owns {
-            if !kind.value.starts_with(|first: char| first.is_ascii_uppercase())
-                || !kind.value.bytes().all(|byte| byte.is_ascii_alphabetic())
-            {
-                self.page.wrong(kind, "not a FHIR resource type; write e.g. \"Patient\"");
+            if !resource_types().contains(kind.value.as_str()) {
+                self.page.wrong(kind, format!("{:?} is no resource type of FHIR R4; write e.g. \"Patient\"", kind.value));
             }
+        }
+        let character_set = section.text_if_any("character_set");
+        if let Some(name) = &character_set
+            && hl7v2::charset::by_name(&name.value).is_none()
+        {
+            self.page
+                .wrong(name, "unknown character set; write a name of HL7 table 0211, e.g. \"8859/1\", \"UNICODE UTF-8\", or an IANA name");
         }
         let sequence = self.one_of(section.text_if_any("sequence"), &["control-id", "MSH-13"]);
         Feed {
@@ -136,7 +145,7 @@ impl Reader<'_, '_> {
             reply: self.reply(&section.section_if_any("reply")),
             sequence: sequence.map(|word| if word == "MSH-13" { Sequence::Msh13 } else { Sequence::ControlId }),
             visit_assigners: values(section.texts_if_any("visit_assigners")),
-            character_set: section.text_if_any("character_set").map(|word| word.value),
+            character_set: character_set.map(|word| word.value),
         }
     }
 
@@ -186,7 +195,8 @@ impl Reader<'_, '_> {
 
     fn reply(&self, section: &Section) -> Reply {
         let code = |name, default: &str| self.one_of(section.text_if_any(name), &["AA", "AE", "AR"]).unwrap_or_else(|| default.to_owned());
-        let transient = self.one_of(section.text_if_any("transient"), &["close", "AA", "AE", "AR"]);
+        // Never "AA": nothing is acknowledged before it is durable.
+        let transient = self.one_of(section.text_if_any("transient"), &["close", "AE", "AR"]);
         Reply {
             malformed: code("malformed", "AE"),
             unsupported: code("unsupported", "AA"),
@@ -206,6 +216,12 @@ impl Reader<'_, '_> {
             {
                 self.page.wrong(word, "each issuer has one section; write its name exactly as in its tokens (`iss`)");
             }
+            let audience = section.text("audience");
+            if let Some(audience) = &audience
+                && audience.value.is_empty()
+            {
+                self.page.wrong(audience, "empty; write the value that its tokens carry in `aud`");
+            }
             let algorithms = section.texts("algorithms");
             if let Some(algorithms) = &algorithms
                 && (algorithms.value.is_empty() || algorithms.value.iter().any(|word| !ALGORITHMS.contains(&word.value.as_str())))
@@ -216,7 +232,7 @@ impl Reader<'_, '_> {
             let endpoint = section.text_if_any("authorization_endpoint");
             issuers.push(Issuer {
                 issuer: word.map(|word| word.value).unwrap_or_default(),
-                audience: section.text("audience").map(|word| word.value).unwrap_or_default(),
+                audience: audience.map(|word| word.value).unwrap_or_default(),
                 jwks: self.file(section.text("jwks")),
                 algorithms: values(algorithms.map(|word| word.value).unwrap_or_default()),
                 token_endpoint: self.url(section.text("token_endpoint")),
@@ -289,6 +305,25 @@ impl Reader<'_, '_> {
 
 fn values<C: FromIterator<String>>(words: Vec<Word<String>>) -> C {
     words.into_iter().map(|word| word.value).collect()
+}
+
+/// `ADT`, `ADT^A01`, `CDA`.
+fn is_type(word: &str) -> bool {
+    let three = |part: &str| part.len() == 3 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+    match word.split_once('^') {
+        Some((code, event)) => three(code) && three(event),
+        None => three(word),
+    }
+}
+
+/// Those that R4 has search parameters for: all but a few that nobody owns.
+fn resource_types() -> &'static BTreeSet<String> {
+    static TYPES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+        let tables = schemas::Tables::embedded("r4");
+        let table = tables.get("search").unwrap_or_default();
+        table.lines().skip(1).filter_map(|line| line.split_once(',')).map(|(kind, _)| kind.to_owned()).collect()
+    });
+    &TYPES
 }
 
 /// Whether a message could be of either feed. (Over HTTPS the URL names the feed.)

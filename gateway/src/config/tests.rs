@@ -103,6 +103,13 @@ fn each_mistake_is_reported_with_its_line() {
     check(&[("accepts = [\"ADT\"]", "accepts = []")], &[(28, "feed.pas.accepts")]);
     check(&[("accepts = [\"ADT\"]", "accepts = \"ADT\"")], &[(28, "feed.pas.accepts")]);
     check(&[("owns = [\"Patient\"]", "owns = [\"Patient\", \"patient\"]")], &[(29, "feed.pas.owns")]);
+    check(
+        &[("accepts = [\"ADT\"]", "accepts = [\"ADT_A01\", \"adt\", \"ADT^A01\"]")],
+        &[(28, "feed.pas.accepts"), (28, "feed.pas.accepts")],
+    );
+    check(&[("owns = [\"Patient\"]", "owns = [\"Encounters\"]")], &[(29, "feed.pas.owns")]);
+    check(&[("owns = [\"Patient\"]", "owns = []\ncharacter_set = \"martian\"")], &[(30, "feed.pas.character_set")]);
+    check(&[("transient = \"AE\"", "transient = \"AA\"")], &[(30, "feed.pas.reply.transient")]);
     check(&[("malformed = \"AR\"", "malformed = \"NAK\"")], &[(30, "feed.pas.reply.malformed")]);
     check(&[("\"ES256\"", "\"HS256\"")], &[(39, "issuer[0].algorithms")]);
     check(&[("[feed.pas]", "[feed.\"p s\"]")], &[(19, "feed.p s")]);

@@ -108,7 +108,7 @@ impl<'p, 't> Section<'p, 't> {
     }
 
     pub fn number_if_any(&self, name: &'static str) -> Option<Word<u64>> {
-        self.optional(name, "a whole number", |value| {
+        self.optional(name, "a whole number above 0", |value| {
             let number = value.as_integer()?;
             u64::from_str_radix(number.as_str(), number.radix()).ok()
         })

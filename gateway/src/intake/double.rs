@@ -12,7 +12,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::observe::Metrics;
 use crate::search::{Cursor, Page, Query, Version};
-use crate::store::{Arrival, AuditPage, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
+use crate::store::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
 use bytes::Bytes;
 use contract::{
     Adapter, Class, Contribution, Dialect, Digest, Envelope, Explanation, Frame, IdKey, Issue, IssueCode, Key, Outcome, OutcomeKind, Party,
@@ -69,7 +69,13 @@ impl MemoryStore {
     fn write(&self, arrival: Arrival) -> Result<Receipt, StoreError> {
         let mut kept = self.whole()?;
         let known = kept.journal.iter().position(|(known, _)| known.feed == arrival.feed && known.digest == arrival.digest);
-        let mut receipt = Receipt { position: 0, outcome: arrival.outcome, reply: arrival.reply.clone(), resources: Vec::new() };
+        let mut receipt = Receipt {
+            position: 0,
+            outcome: arrival.outcome,
+            reply: arrival.reply.clone(),
+            resources: Vec::new(),
+            findings: Default::default(),
+        };
         match known {
             Some(at) if kept.journal[at].0.outcome.is_stored() => {
                 kept.journal[at].1 += 1;
@@ -205,6 +211,10 @@ impl Store for Memory {
 
     fn active(&self, _: &str) -> Result<Option<String>, StoreError> {
         Ok(None)
+    }
+
+    fn findings(&self) -> Result<Vec<FindingRow>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn ready(&self) -> Pending<()> {

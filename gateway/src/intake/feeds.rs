@@ -171,21 +171,23 @@ pub type Admission = Result<Warrant, (OutcomeKind, Issue)>;
 /// Whether the feed may say this. `candidates`: the feeds that the peer may be. `released`: a person has looked at what
 /// would be held.
 pub fn admit(candidates: &[&Arc<Feed>], envelope: &Envelope, released: bool) -> Admission {
-    let refuse = |kind, code, reason: &'static str| Err((kind, Issue::new(Severity::Error, code, "", reason)));
+    // HL7 v2 alone states all of these, so places are in its words; its reply tells table 0357's code by them.
+    let refuse = |place: &'static str, reason: &'static str| {
+        Err((OutcomeKind::Forbidden, Issue::new(Severity::Error, IssueCode::Forbidden, place, reason)))
+    };
     if candidates.is_empty() {
-        return refuse(OutcomeKind::Forbidden, IssueCode::Forbidden, "no feed is configured for this peer at this listener");
+        return refuse("", "no feed is configured for this peer at this listener");
     }
     let Some(feed) = of_sender(candidates, &envelope.sender) else {
-        return refuse(OutcomeKind::Forbidden, IssueCode::Forbidden, "the sending application or facility is not this peer's");
+        return refuse("MSH[1]-3", "the sending application or facility is not this peer's");
     };
     if !fits(&feed.config.receiver, &envelope.receiver) {
-        return refuse(OutcomeKind::Forbidden, IssueCode::Forbidden, "the receiving application or facility is not this gateway's");
+        return refuse("MSH[1]-5", "the receiving application or facility is not this gateway's");
     }
     if !feed.config.accepts.iter().any(|accepted| envelope.message_type.is_named_by(accepted)) {
-        return refuse(OutcomeKind::Forbidden, IssueCode::Forbidden, "the feed does not accept this message type");
+        return refuse("MSH[1]-9", "the feed does not accept this message type");
     }
     if envelope.processing != Processing::Production && !released {
-        // HL7 v2 alone states a processing id, so the place is in its words; its reply tells table 0357's code by it.
         let issue = Issue::new(Severity::Error, IssueCode::NotSupported, "MSH[1]-11", "the processing id is not P: not for a live record");
         return Err((OutcomeKind::Held, issue));
     }

@@ -8,6 +8,8 @@ mod case;
 pub(crate) mod double;
 mod feeds;
 pub mod ingest;
+#[cfg(test)]
+mod journey;
 mod outcome;
 mod quarantine;
 #[cfg(test)]
@@ -324,6 +326,10 @@ impl Room {
             Then::Nothing => return Err(StoreError::Busy),
         };
         self.metrics.committed(began.elapsed());
+        for found in &receipt.findings {
+            self.metrics.finding(of, found.word());
+            tracing::warn!(feed = of, position = receipt.position, finding = found.word(), "{}", found.meaning());
+        }
         let outcome = (receipt.outcome == OutcomeKind::Duplicate).then_some(OutcomeKind::Duplicate);
         Ok(Durable { position: Some(receipt.position), outcome, reply: receipt.reply })
     }

@@ -27,6 +27,7 @@ struct Families {
     last_message: Family<Feed, Gauge>,
     quarantine: Family<Feed, Gauge>,
     connections: Family<Listener, Gauge>,
+    findings: Family<Found, Counter>,
     refused: Family<Refused, Counter>,
     unterminated: Family<Listener, Counter>,
     noise: Family<Listener, Counter>,
@@ -40,6 +41,12 @@ struct Families {
 struct Message {
     feed: String,
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Found {
+    feed: String,
+    finding: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -102,6 +109,7 @@ impl Default for Metrics {
             last_message: Family::default(),
             quarantine: Family::default(),
             connections: Family::default(),
+            findings: Family::default(),
             refused: Family::default(),
             unterminated: Family::default(),
             noise: Family::default(),
@@ -129,6 +137,7 @@ impl Default for Metrics {
             families.last_message.clone(),
         );
         registry.register("quarantine_frames", "Frames that wait in quarantine", families.quarantine.clone());
+        registry.register("findings", "What a person should look at; `journal findings` tells more", families.findings.clone());
         registry.register("connections", "Open connections", families.connections.clone());
         registry.register("connections_refused", "Connections closed before any use", families.refused.clone());
         registry.register("unterminated_frames", "Frames that began and never ended", families.unterminated.clone());
@@ -177,6 +186,11 @@ impl Metrics {
 
     pub fn quarantine(&self, feed: &str, frames: u64) {
         self.families.quarantine.get_or_create(&Feed { feed: feed.to_owned() }).set(i64::try_from(frames).unwrap_or(i64::MAX));
+    }
+
+    /// `finding`: a word of [`crate::state::Finding`].
+    pub fn finding(&self, feed: &str, finding: &'static str) {
+        self.families.findings.get_or_create(&Found { feed: feed.to_owned(), finding }).inc();
     }
 
     /// Counts a connection for as long as what it gives lives.

@@ -90,6 +90,8 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     let observer_door = Entrance::open("observe", config.observe, OBSERVER_CONNECTIONS_MAX, metrics.clone()).await?;
     store.record(entry(Action::Start, &clock)).await.map_err(|error| format!("the start cannot be written down: {error}"))?;
 
+    let seals = Seals::start(config.seals.clone(), store.clone(), clock.clone(), metrics.clone()).await?;
+
     let mut addresses = BTreeMap::new();
     for door in [&https_door, &observer_door].into_iter().chain(mllp.iter().map(|(door, _)| door)) {
         let address = door.address().map_err(|error| format!("{}: {}", door.name, error.kind()))?;
@@ -110,7 +112,6 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     let drain = observer_drained.clone();
     let observer_door =
         tokio::spawn(observer_door.serve(observer_drained, move |guest| https::observe(answering.clone(), guest, limits, drain.clone())));
-    let seals = Seals::start(config.seals.clone(), store.clone(), clock.clone(), metrics);
     Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, clock, tls: reloadable })
 }
 

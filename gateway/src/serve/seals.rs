@@ -23,7 +23,9 @@ pub struct Seals {
 }
 
 impl Seals {
-    pub fn start(file: PathBuf, store: Arc<dyn Store>, clock: Clock, metrics: Metrics) -> Self {
+    /// Seals what is there first: where that cannot be done nobody is served.
+    pub async fn start(file: PathBuf, store: Arc<dyn Store>, clock: Clock, metrics: Metrics) -> Result<Self, String> {
+        metrics.sealed(seal(&file, &*store, &clock).await.map_err(|error| format!("audit.seals: {error}"))?);
         let (stop, mut stopped) = oneshot::channel();
         let task = tokio::spawn(async move {
             loop {
@@ -41,7 +43,7 @@ impl Seals {
                 }
             }
         });
-        Self { stop, task }
+        Ok(Self { stop, task })
     }
 
     /// The last seal.

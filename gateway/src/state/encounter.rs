@@ -2,11 +2,11 @@
 //!
 //! Only moves of the greatest authority present count, and ADT events before all others: a laboratory's PV1-3 moves no
 //! bed. They are sorted by when they were asserted, their event's step and, last, their position; a cancel is an
-//! assertion like any other and may come first.
+//! assertion like any other and may come first. Periods have the times at which things happened, where those are stated.
 
 use super::Slots;
 use super::render::append;
-use contract::{Authority, Json, Name, Rank, Slot};
+use contract::{Authority, Json, Name, Rank, Slot, Statement};
 
 /// Lays locations, classes and statuses over the body.
 pub(super) fn lay(slots: &Slots, body: &mut Json) {
@@ -17,7 +17,7 @@ pub(super) fn lay(slots: &Slots, body: &mut Json) {
             _ => None,
         })
         .collect();
-    moves.sort_by_key(|one| (one.at, one.rank.step, one.rank.position, one.rank.ordinal));
+    moves.sort_by_key(|one| (one.at, !one.is_prior(), one.rank.step, one.rank.position, one.rank.ordinal));
     let since = statuses(&moves, body);
     let classes = items(&moves, "class");
     if let Some((last, earlier)) = classes.split_last() {
@@ -50,6 +50,32 @@ pub(super) fn lay(slots: &Slots, body: &mut Json) {
         location
     });
     append(body, "location", locations.collect());
+    one_stay(body);
+}
+
+/// A start behind the end is another admission's, which came under the number of a visit that is over (R4 per-1).
+fn one_stay(body: &mut Json) {
+    let Some(period) = body.get_mut("period") else { return };
+    let at = |name| period.get(name).and_then(Json::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    if let (Some(start), Some(end)) = (at("start"), at("end"))
+        && start > end
+    {
+        period.remove("start");
+    }
+}
+
+/// Whether a message admits under the number of a visit that was over before: nothing but A13 reopens it.
+pub(super) fn is_over(slots: &Slots, said: &[Statement]) -> bool {
+    let is = |value: &Json, status: &str| value.get("status").and_then(Json::as_str) == Some(status);
+    let admitted = said.iter().filter_map(|statement| match (&statement.slot, &statement.value) {
+        (Slot::Move { at, event, .. }, Some(value)) if matches!(&**event, "A01" | "A04") && is(value, "in-progress") => Some(*at),
+        _ => None,
+    });
+    let Some(admitted) = admitted.max() else { return false };
+    slots.iter().any(|(slot, held)| match (slot, &held.value) {
+        (Slot::Move { at, event, .. }, Some(value)) => &**event == "A03" && is(value, "finished") && *at < admitted,
+        _ => false,
+    }) && !slots.keys().any(|slot| matches!(slot, Slot::Move { event, at, .. } if &**event == "A13" && *at <= admitted))
 }
 
 /// One thing that an event said of the visit.
@@ -63,6 +89,16 @@ struct Move<'a> {
 impl Move<'_> {
     fn kind(&self) -> &str {
         self.value.get("kind").and_then(Json::as_str).unwrap_or_default()
+    }
+
+    /// Whether it held until then, and not from then on.
+    fn is_prior(&self) -> bool {
+        self.value.get("prior").is_some_and(|prior| *prior == Json::Bool(true))
+    }
+
+    /// When it happened.
+    fn since(&self) -> i64 {
+        self.value.get("since").and_then(Json::as_i64).unwrap_or(self.at)
     }
 
     /// How much its word counts on where a patient is.
@@ -81,7 +117,8 @@ impl Move<'_> {
 /// What held from one time to the next.
 struct Item<'a> {
     event: &'a str,
-    from: i64,
+    /// `None`: not known.
+    from: Option<i64>,
     to: Option<i64>,
     value: &'a Json,
 }
@@ -100,6 +137,10 @@ fn items<'a>(moves: &[Move<'a>], kind: &str) -> Vec<Item<'a>> {
         if one.kind() == "cancel" {
             if let Some(at) = live.iter().rposition(|item| one.cancels(item.event)) {
                 let cancelled = live.remove(at).value;
+                // Where the patient was until then the patient still is.
+                if let Some(before) = live[..at].last_mut().filter(|before| before.from.is_none()) {
+                    before.to = None;
+                }
                 // An update since then only repeated what was taken away.
                 let mut seen = 0;
                 live.retain(|item| {
@@ -110,12 +151,17 @@ fn items<'a>(moves: &[Move<'a>], kind: &str) -> Vec<Item<'a>> {
         } else if one.kind() == kind
             && let Some(value) = one.value.get(kind)
         {
-            live.push(Item { event: one.event, from: one.at, to: None, value });
+            let (from, to) = if one.is_prior() { (None, Some(one.since())) } else { (Some(one.since()), None) };
+            live.push(Item { event: one.event, from, to, value });
         }
     }
     live.dedup_by(|later, earlier| later.value == earlier.value);
     for at in 1..live.len() {
-        live[at - 1].to = Some(live[at].from);
+        // What is known to have held until then began at an unknown time, and so did not end what was before.
+        let (before, next) = (live[at - 1].from, live[at].from);
+        if let Some(next) = next {
+            live[at - 1].to = Some(before.map_or(next, |before| before.max(next)));
+        }
     }
     live
 }
@@ -136,9 +182,10 @@ fn statuses(moves: &[Move<'_>], body: &mut Json) -> Option<i64> {
             if old == status || is_barred {
                 continue;
             }
-            history.push([("status", Json::from(old)), ("period", period(since, Some(one.at)))].into_iter().collect());
+            history
+                .push([("status", Json::from(old)), ("period", period(Some(since), Some(since.max(one.since()))))].into_iter().collect());
         }
-        current = Some((one.at, status));
+        current = Some((one.since(), status));
     }
     let (since, status) = current?;
     body.set("status", status.into());
@@ -150,8 +197,8 @@ fn is_closed(status: &str) -> bool {
     matches!(status, "finished" | "cancelled" | "entered-in-error")
 }
 
-fn period(start: i64, end: Option<i64>) -> Json {
-    let ends = [("start", instant(start)), ("end", end.and_then(instant))];
+fn period(start: Option<i64>, end: Option<i64>) -> Json {
+    let ends = [("start", start.and_then(instant)), ("end", end.and_then(instant))];
     ends.into_iter().filter_map(|(name, at)| Some((name, at?))).collect()
 }
 

@@ -103,6 +103,9 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
             contribution.member_of.as_ref().and_then(|membership| membership_statement(id_key, feed, membership, contribution));
         let mut changed = !resource.stored;
         for statement in contribution.statements.iter().chain(&membership) {
+            if let Some(found) = findings::of_statement(statement, &resource.slots) {
+                findings.entry(address.clone()).or_default().insert(found);
+            }
             if !join(&mut resource.slots, statement) {
                 continue;
             }

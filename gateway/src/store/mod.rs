@@ -11,9 +11,11 @@ use crate::access::Grant;
 use crate::audit::Entry;
 use crate::intake::Warrant;
 use crate::search::{Cursor, Page, Query, Version};
+use crate::state::Finding;
 use bytes::Bytes;
 use contract::{Digest, Frame, Issue, OutcomeKind, Translation};
 use jiff::Timestamp;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -59,6 +61,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// A frame as it came, with what is known of it.
     fn frame(&self, position: u64) -> Result<Option<(JournalRow, Frame, Vec<Issue>)>, StoreError>;
+
+    /// What a person should look at, by kind and feed.
+    fn findings(&self) -> Result<Vec<FindingRow>, StoreError>;
 
     /// Whether a commit and an audit entry can be made durable now (readiness).
     fn ready(&self) -> Pending<()>;
@@ -113,6 +118,21 @@ pub struct Receipt {
     pub reply: Option<Bytes>,
     /// Resources whose body changed: `Type/id/_history/version`.
     pub resources: Vec<String>,
+    /// What a person should look at.
+    pub findings: BTreeSet<Finding>,
+}
+
+/// What was noticed on one feed, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FindingRow {
+    pub finding: Finding,
+    pub feed: String,
+    pub count: u64,
+    /// Receipt of the first and the last message that showed it.
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// Of the last one.
+    pub position: u64,
 }
 
 /// One line of `journal list`.

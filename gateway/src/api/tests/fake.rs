@@ -4,7 +4,7 @@ use crate::access::{Grant, Permission, Predicate};
 use crate::audit::Entry;
 use crate::intake::Warrant;
 use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query, Version};
-use crate::store::{Arrival, AuditPage, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
+use crate::store::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
 use contract::{Digest, Frame, Issue, Translation};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -222,6 +222,10 @@ impl Store for Fake {
 
     fn active(&self, _: &str) -> Result<Option<String>, StoreError> {
         Ok(None)
+    }
+
+    fn findings(&self) -> Result<Vec<FindingRow>, StoreError> {
+        Ok(Vec::new())
     }
 
     fn ready(&self) -> Pending<()> {

@@ -159,6 +159,24 @@ impl Message {
         self.step("location", "location", json(&format!(r#"{{"location":{{"display":"{place}"}}}}"#)))
     }
 
+    /// Where the patient was until then.
+    fn prior(self, place: &str) -> Self {
+        let mut message = self.bed(place);
+        message.step_value("prior", Json::Bool(true));
+        message
+    }
+
+    /// What was said last happened at this hour.
+    fn since(mut self, hour: i64) -> Self {
+        self.step_value("since", Json::Number((MIDNIGHT + hour * 3_600_000_000).to_string().into()));
+        self
+    }
+
+    fn step_value(&mut self, name: &str, value: Json) {
+        let said = self.contributions.last_mut().and_then(|said| said.statements.last_mut()).expect("a step");
+        said.value.as_mut().expect("a step has a value").set(name, value);
+    }
+
     fn class(self, code: &str) -> Self {
         self.step("class", "class", json(&format!(r#"{{"code":"{code}"}}"#)))
     }

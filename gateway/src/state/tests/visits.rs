@@ -102,6 +102,19 @@ fn beds_follow_one_another() {
             "W1 completed 01:00-03:00, W2 active 03:00-",
         ),
         ("no move has a place", vec![event("A01", 1, "")], ""),
+        ("what was until the first move", vec![event("A02", 2, "W2").prior("W1")], "W1 completed -02:00, W2 active 02:00-"),
+        ("is what was admitted into", vec![admitted(), event("A02", 2, "W2").prior("W1")], "W1 completed 01:00-02:00, W2 active 02:00-"),
+        ("and still is where the move is cancelled", vec![event("A02", 2, "W2").prior("W1"), event("A12", 3, "")], "W1 active -"),
+        (
+            "a move happened before it was told",
+            vec![admitted(), event("A02", 4, "W2").since(2)],
+            "W1 completed 01:00-02:00, W2 active 02:00-",
+        ),
+        (
+            "yet moves are in the order in which they were told",
+            vec![admitted(), event("A02", 4, "W2").since(3), event("A02", 5, "W3").since(2)],
+            "W1 completed 01:00-03:00, W2 completed 03:00-03:00, W3 active 02:00-",
+        ),
     ] {
         let memory = deliver(&messages);
         let place = |item: &Json| format!("{} {}", text(item, &["location", "display"]), text(item, &["status"]));

@@ -9,12 +9,12 @@ use super::names::Names;
 use crate::audit::Entry;
 use crate::audit::chain::{Heads, SealKey};
 use crate::clock::Clock;
-use crate::state::place;
+use crate::state::{Finding, place};
 use crate::store::{Arrival, Receipt, StoreError};
 use contract::{Class, Contribution, IdKey, OutcomeKind, Rank, Translation};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
@@ -138,13 +138,14 @@ impl IntakeDesk {
             None => (next_position(connection)?, arrival.received),
         };
         let row = JournalRow { position, feed, arrival: &arrival, issues: &issues, recipe };
+        let mut findings = BTreeSet::new();
         if known.is_none() && row.control_id_known(connection)? {
-            row.finding(connection, "control-id-reused")?;
+            findings.insert(Finding::ControlIdReused);
         }
         let (mut folded, mut packed) = (Folded::default(), None);
         if let Some((mut translation, contributions)) = translation {
             if place(&mut translation, position.unsigned_abs(), received) {
-                row.finding(connection, "stamp-ahead")?;
+                findings.insert(Finding::StampAhead);
             }
             let mut folding = Folding {
                 connection,
@@ -157,9 +158,10 @@ impl IntakeDesk {
             };
             folded = folding.fold(&self.mentions.without_known(translation.contributions))?;
             packed = Some(contributions);
-            for found in &folded.findings {
-                row.finding(connection, found.word())?;
-            }
+            findings.extend(&folded.findings);
+        }
+        for found in &findings {
+            row.finding(connection, found.word())?;
         }
         let said = Said { contributions: packed, patients: list(&folded.patients) };
         match known {
@@ -171,7 +173,8 @@ impl IntakeDesk {
         entry.resources.clone_from(&folded.resources);
         entry.position = Some(position.unsigned_abs());
         self.ledger.append(connection, &entry)?;
-        Ok(Receipt { position: position.unsigned_abs(), outcome: arrival.outcome, reply: arrival.reply, resources: folded.resources })
+        let (position, resources) = (position.unsigned_abs(), folded.resources);
+        Ok(Receipt { position, outcome: arrival.outcome, reply: arrival.reply, resources, findings })
     }
 
     /// A frame came again that was stored the first time.
@@ -192,7 +195,7 @@ impl IntakeDesk {
         entry.patients = ids(connection, read_list(&known.patients))?;
         self.ledger.append(connection, &entry)?;
         let reply = known.reply.clone().map(Into::into);
-        Ok(Receipt { position, outcome: OutcomeKind::Duplicate, reply, resources: Vec::new() })
+        Ok(Receipt { position, outcome: OutcomeKind::Duplicate, reply, resources: Vec::new(), findings: BTreeSet::new() })
     }
 
     /// Appends a seal over what both files hold. What this transaction holds is sealed with it or not at all.

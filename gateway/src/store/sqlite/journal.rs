@@ -3,7 +3,8 @@
 use super::blob::{read_contributions, read_issues, unpack};
 use super::fold::position;
 use super::names::find_feed;
-use crate::store::{JournalFilter, JournalRow, Seen, StoreError};
+use crate::state::Finding;
+use crate::store::{FindingRow, JournalFilter, JournalRow, Seen, StoreError};
 use contract::{Contribution, Digest, Frame, Issue, OutcomeKind};
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -69,11 +70,15 @@ pub(super) fn contributions(connection: &Connection, at: u64) -> Result<Option<V
     read?.flatten().map(|blob| read_contributions(&blob)).transpose()
 }
 
-/// Findings: kind, feed and how often, for a person to look at.
-pub(super) fn findings(connection: &Connection) -> Result<Vec<(String, String, u64)>, StoreError> {
-    let sql = "SELECT n.kind, f.name, n.count FROM finding n JOIN feed f ON f.id = n.feed ORDER BY n.kind, f.name";
+pub(super) fn findings(connection: &Connection) -> Result<Vec<FindingRow>, StoreError> {
+    let sql = "SELECT f.name, n.first, n.last, n.count, n.position, n.kind FROM finding n JOIN feed f ON f.id = n.feed
+               ORDER BY n.kind, f.name";
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.unsigned_abs())))?;
+    let rows = statement.query_map([], |row| {
+        let finding = Finding::from_word(row.get_ref(5)?.as_str()?).ok_or(rusqlite::Error::InvalidQuery)?;
+        let number = |column| row.get::<_, i64>(column).map(i64::unsigned_abs);
+        Ok(FindingRow { finding, feed: row.get(0)?, count: number(3)?, first: time(row, 1)?, last: time(row, 2)?, position: number(4)? })
+    })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

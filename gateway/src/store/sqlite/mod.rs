@@ -18,7 +18,7 @@ mod schema;
 mod sql;
 
 use super::faults::{Faults, File, NoFaults};
-use super::{Arrival, AuditPage, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
+use super::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
 use crate::access::Grant;
 use crate::audit::Entry;
 use crate::audit::chain::SealKey;
@@ -129,11 +129,6 @@ impl SqliteStore {
         self.landbridge.read(|connection| journal::contributions(connection, position))
     }
 
-    /// What a person should look at: kind, feed, how often.
-    pub fn findings(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
-        self.landbridge.read(|connection| journal::findings(connection))
-    }
-
     fn submit(&self, prepared: Result<Prepared, StoreError>) -> Pending<Receipt> {
         match prepared {
             Ok(prepared) => self.intake.submit(move |desk, connection| desk.commit(connection, prepared)),
@@ -191,6 +186,10 @@ impl Store for SqliteStore {
 
     fn frame(&self, position: u64) -> Result<Option<(JournalRow, Frame, Vec<Issue>)>, StoreError> {
         self.landbridge.read(|connection| journal::frame(connection, position))
+    }
+
+    fn findings(&self) -> Result<Vec<FindingRow>, StoreError> {
+        self.landbridge.read(|connection| journal::findings(connection))
     }
 
     fn ready(&self) -> Pending<()> {

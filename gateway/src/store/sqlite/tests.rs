@@ -4,6 +4,7 @@ use super::*;
 use crate::audit::Action;
 use crate::audit::chain::{Report, verify};
 use crate::search::{Operand, Prefix};
+use crate::state::Finding;
 use crate::store::tests::{
     Engine, Message, arrival, at, clock, date, entry, everything, for_engine, id, patient, plain, query, send, token, wait,
 };
@@ -57,8 +58,8 @@ fn findings_are_counted() {
         let said = Message::at(second).says(&patient("1"), "{\"gender\":\"male\"}");
         wait(store.commit(&Warrant::for_tests("pas"), arrival, said.translation())).unwrap();
     }
-    let told = [("control-id-reused".to_owned(), "pas".to_owned(), 1), ("stamp-ahead".into(), "pas".into(), 1)];
-    assert_eq!(store.findings().unwrap(), told);
+    let told: Vec<_> = store.findings().unwrap().into_iter().map(|row| (row.finding, row.feed, row.count, row.position)).collect();
+    assert_eq!(told, [(Finding::ControlIdReused, "pas".into(), 1, 2), (Finding::StampAhead, "pas".into(), 1, 2)]);
     let stored = store.contributions(2).unwrap().unwrap();
     assert_eq!((stored[0].statements[0].rank.sent, stored[0].statements[0].rank.position), (4_000_000_000_000_000, 0));
 }
