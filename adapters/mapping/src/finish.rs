@@ -2,6 +2,7 @@
 
 use crate::call::Action;
 use crate::evaluate::Run;
+use crate::explain::explained;
 use crate::node::{Node, Syntax};
 use crate::plan::*;
 use crate::put::put;
@@ -212,8 +213,10 @@ impl<'m, X: Syntax> Run<'m, X> {
                 unmapped.push(place);
             }
         }
-        let mut traces: Vec<Trace> = self.traces.take().into_iter().flatten().filter_map(Self::trace_of).collect();
-        traces.sort_by_key(|trace| trace.contribution);
+        let traces = match self.traces.take() {
+            Some(noted) => explained(&contributions, noted.into_iter().filter_map(Self::trace_of).collect()),
+            None => Vec::new(),
+        };
         Explanation { translation: Translation { contributions, issues: self.issues }, traces, unmapped }
     }
 

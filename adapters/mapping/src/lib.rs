@@ -11,6 +11,7 @@ mod compile;
 mod condition;
 mod engine;
 mod evaluate;
+mod explain;
 mod finish;
 mod node;
 mod plan;

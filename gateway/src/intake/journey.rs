@@ -101,11 +101,14 @@ impl Faults for Arc<Script> {
 /// A hospital's gateway on a folder of its own, ended and opened again at will.
 struct Hospital {
     folder: TempDir,
-    faults: Arc<dyn Fn() -> Arc<dyn Faults>>,
+    faults: Box<dyn Fn() -> Arc<dyn Faults>>,
     open: Option<(Arc<dyn Store>, Intake)>,
 }
 
-static CONFIGURED: LazyLock<(TempDir, Config, Vec<Arc<dyn Dialect>>)> = LazyLock::new(|| {
+/// The configuration that `init` writes, and the dialects with the tables that are built in.
+type Configured = (TempDir, Config, Vec<Arc<dyn Dialect>>);
+
+static CONFIGURED: LazyLock<Configured> = LazyLock::new(|| {
     let folder = tempfile::tempdir().unwrap();
     crate::development::init(folder.path(), Timestamp::now()).unwrap();
     let config = Config::load(&folder.path().join("landbridge.toml")).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
@@ -114,7 +117,7 @@ static CONFIGURED: LazyLock<(TempDir, Config, Vec<Arc<dyn Dialect>>)> = LazyLock
 
 impl Hospital {
     fn new(faults: impl Fn() -> Arc<dyn Faults> + 'static) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), faults: Arc::new(faults), open: None }
+        Self { folder: tempfile::tempdir().unwrap(), faults: Box::new(faults), open: None }
     }
 
     fn end(&mut self) {
@@ -177,7 +180,7 @@ impl Hospital {
     /// What an app may read of all that was said, without `versionId` and `lastUpdated`; and what operators see.
     fn told(&mut self, sent: usize) -> BTreeMap<String, String> {
         self.end();
-        self.faults = Arc::new(|| Arc::new(NoFaults));
+        self.faults = Box::new(|| Arc::new(NoFaults));
         let store = self.store();
         let grant = Grant::for_tests(vec![Scope { kind: "*".into(), read: true, search: true, patient: None }]);
         let mut told = BTreeMap::new();

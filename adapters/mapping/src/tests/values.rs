@@ -276,12 +276,16 @@ fn every_element_can_be_traced() {
     assert_eq!(
         lines,
         [
+            "0 gender  segments/pid[Patient]:4",
+            "0 generalPractitioner[0] by@8 segments/pid[Patient]:3",
             "0 name[0].family family@4 datatypes/name[HumanName]:2",
             "0 name[1].given[0] given@6 datatypes/name[HumanName]:3",
             "0 name[1].given[1] given@7 datatypes/name[HumanName]:3",
-            "0 generalPractitioner[0] by@8 segments/pid[Patient]:3",
-            "0 gender  segments/pid[Patient]:4",
+            "0 identifier[0].system  key",
+            "0 identifier[0].value  key",
             "1 name[0].family family@11 datatypes/name[HumanName]:2",
+            "1 identifier[0].system by@8 key",
+            "1 identifier[0].value by@8 key",
         ]
     );
     assert_eq!(explanation.unmapped, ["id@2", "id@9", "lost@12"]);
