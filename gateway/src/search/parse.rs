@@ -1,5 +1,6 @@
 //! From the parameters of a URL (or a form) to a [`Query`]: R4 search.html, read strictly.
 
+use super::plan::Path;
 use super::value::{fold, interval, prefixed, split, unescape};
 use super::{Filter, Operand, Query};
 use jiff::tz::TimeZone;
@@ -29,6 +30,8 @@ pub enum ParameterType {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
     pub kind: ParameterType,
+    /// Where its values stand.
+    pub paths: Vec<Path>,
     /// The resource types it may point at; empty but for references.
     pub targets: Vec<String>,
 }
@@ -36,7 +39,7 @@ pub struct Parameter {
 /// Parameters by resource type and code.
 pub type Parameters = BTreeMap<(String, String), Parameter>;
 
-/// Reads `search.csv` (`resource,code,type,paths,targets`; targets separated by `;`). Rows of types that are not
+/// Reads `search.csv` (`resource,code,type,paths,targets`; paths and targets separated by `;`). Rows of types that are not
 /// served are passed over. Errors name the line.
 pub fn parameters(table: &str) -> Result<Parameters, String> {
     let mut reader = csv::Reader::from_reader(table.as_bytes());
@@ -54,8 +57,10 @@ pub fn parameters(table: &str) -> Result<Parameters, String> {
             "reference" => ParameterType::Reference,
             _ => continue,
         };
-        let targets = row[4].split(';').filter(|target| !target.is_empty()).map(str::to_owned).collect();
-        if parameters.insert((row[0].to_owned(), row[1].to_owned()), Parameter { kind, targets }).is_some() {
+        let list = |text: &str, separator| text.split(separator).filter(|part| !part.is_empty()).map(str::to_owned).collect::<Vec<_>>();
+        let paths = list(&row[3], ';').iter().map(|path| list(path, '.')).collect();
+        let parameter = Parameter { kind, paths, targets: list(&row[4], ';') };
+        if parameters.insert((row[0].to_owned(), row[1].to_owned()), parameter).is_some() {
             let line = row.position().map_or(0, csv::Position::line);
             return Err(format!("search.csv line {line}: {} {} stands twice", &row[0], &row[1]));
         }

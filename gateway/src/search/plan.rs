@@ -1,7 +1,7 @@
 //! The search parameters that are served, compiled: where in a body their values stand, and under which number the index
 //! keeps them. One layout for all types: the next resource type costs rows of the tables and no code.
 
-use super::parse::ParameterType;
+use super::parse::{self, ParameterType, parameters};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
@@ -47,20 +47,7 @@ impl Plan {
     /// From `search.csv` (`resource,code,type,paths,targets`), `compartments.csv` (`resource,code`) and `served.csv`
     /// (`resource,interactions,search`). Errors name the table and the row.
     pub fn compile(search: &str, compartments: &str, served: &str) -> Result<Self, String> {
-        let mut known = BTreeMap::new();
-        for row in rows("search.csv", search)? {
-            let kind = match &row[2] {
-                "token" => ParameterType::Token,
-                "string" => ParameterType::String,
-                "date" => ParameterType::Date,
-                "reference" => ParameterType::Reference,
-                _ => continue,
-            };
-            let paths = list(&row[3], ';').map(|path| list(path, '.').map(str::to_owned).collect()).collect();
-            let targets = list(&row[4], ';').map(str::to_owned).collect();
-            let (resource, code) = (row[0].to_owned(), row[1].to_owned());
-            known.insert((resource.clone(), code.clone()), Parameter { resource, code, kind, paths, targets });
-        }
+        let known = parameters(search)?;
         let mut plan = Plan { parameters: Vec::new(), kinds: BTreeMap::new(), compartments: BTreeMap::new() };
         for row in rows("served.csv", served)? {
             let kind = plan.kinds.entry(row[0].to_owned()).or_default();
@@ -70,7 +57,8 @@ impl Plan {
                 let parameter =
                     parameter.ok_or_else(|| format!("served.csv {}: {code} is not a parameter that can be indexed", &row[0]))?;
                 kind.insert(code.to_owned(), plan.parameters.len());
-                plan.parameters.push(parameter.clone());
+                let parse::Parameter { kind, paths, targets } = parameter.clone();
+                plan.parameters.push(Parameter { resource: row[0].to_owned(), code: code.to_owned(), kind, paths, targets });
             }
         }
         for row in rows("compartments.csv", compartments)? {
@@ -131,10 +119,6 @@ impl Plan {
 
 fn rows(name: &str, table: &str) -> Result<Vec<csv::StringRecord>, String> {
     csv::Reader::from_reader(table.as_bytes()).records().map(|row| row.map_err(|error| format!("{name}: {error}"))).collect()
-}
-
-fn list(text: &str, separator: char) -> impl Iterator<Item = &str> {
-    text.split(separator).filter(|part| !part.is_empty())
 }
 
 #[cfg(test)]

@@ -44,6 +44,8 @@ pub struct Change {
     pub address: Address,
     pub key: Key,
     pub slots: Slots,
+    /// It was not there before this message.
+    pub is_new: bool,
     /// False where only a register changed under it.
     pub slots_changed: bool,
     pub rendered: Rendered,
@@ -176,6 +178,7 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
         Change {
             key: resource.key,
             slots: resource.slots,
+            is_new: !resource.stored,
             slots_changed: resource.changed || !resource.stored,
             registers: resource.registers.unwrap_or_default(),
             touched: touched.contains(&address),

@@ -2,7 +2,7 @@
 
 use super::blob::{corrupt, pack, unpack};
 use super::index::{Index, compartments, patients, write_compartments};
-use super::names::{Names, find_key, find_kind, id_of, key_name};
+use super::names::{Names, find_kind, id_of, key_name};
 use crate::search::extract::{Rows, extract};
 use crate::search::plan::SECURITY_CONTEXT;
 use crate::state::{Address, Change, Finding, Loader, Register, Rendered, Slots, address, decode, encode, fold, survivor};
@@ -59,28 +59,31 @@ impl Folding<'_> {
         if change.slots_changed {
             self.write_state(resource, kind_name, &change)?;
         }
-        let before = self.before(resource)?;
+        // Of what has no state yet there are no other rows either.
+        let before = if change.is_new { None } else { self.before(resource)? };
         let next = match (&change.rendered, &before) {
             (Rendered::Body(body), before) => {
-                let digest = Sha256::digest(body.to_bytes()).to_vec();
+                let bytes = body.to_bytes();
+                let digest = Sha256::digest(&bytes).to_vec();
                 if before.as_ref().is_some_and(|before| !before.deleted && before.digest == digest) {
                     folded.patients.extend(compartments(self.connection, resource)?);
                     return Ok(());
                 }
-                Some((body, digest))
+                Some((body, bytes, digest))
             }
             (Rendered::Deleted, Some(before)) if before.deleted => return Ok(()),
             (Rendered::Deleted, _) => None,
         };
         let old = before.as_ref().map_or(0, |before| before.version);
-        let rows = next.as_ref().map_or_else(Rows::default, |(body, _)| extract(&self.index.plan, kind_name, body, &self.index.zone));
+        let rows = next.as_ref().map_or_else(Rows::default, |(body, ..)| extract(&self.index.plan, kind_name, body, &self.index.zone));
         self.index.write(self.connection, self.names, resource, &rows, old == 0)?;
         // What is deleted stays in its compartment: whoever could read it may learn that it is gone.
         let lies_in = match &next {
             Some(_) => patients(self.connection, self.names, kind_name, resource, &rows.compartments)?,
             None => compartments(self.connection, resource)?,
         };
-        if write_compartments(self.connection, kind, resource, &lies_in)? && kind_name != "Patient" {
+        let lay_in = if change.is_new { BTreeSet::new() } else { compartments(self.connection, resource)? };
+        if write_compartments(self.connection, kind, resource, &lay_in, &lies_in)? && kind_name != "Patient" {
             self.move_binaries(resource)?;
         }
         folded.patients.extend(&lies_in);
@@ -90,11 +93,11 @@ impl Folding<'_> {
             0 => 0,
             _ => {
                 folded.resources.push(format!("{}/_history/{version}", change.address));
-                let body = next.as_ref().map(|(body, _)| with_meta(body, version, self.now).to_bytes());
+                let body = next.as_ref().map(|(body, bytes, _)| with_meta(body, bytes, version, self.now));
                 self.write_version(resource, version, &lies_in, body.as_deref())?
             }
         };
-        let digest = next.map(|(_, digest)| digest).unwrap_or_default();
+        let digest = next.map(|(.., digest)| digest).unwrap_or_default();
         let sql = "INSERT INTO resource (id, kind, version, deleted, digest, current) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                    ON CONFLICT (id) DO UPDATE SET version = ?3, deleted = ?4, digest = ?5, current = ?6";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -112,11 +115,13 @@ impl Folding<'_> {
         )?;
         run("INSERT OR REPLACE INTO state (resource, slots) VALUES (?1, ?2)", &[&resource, &pack(&encode(&change.slots))?])?;
         let mut wanted: BTreeSet<Vec<u8>> = change.registers.iter().map(register_name).collect();
-        let mut statement = self.connection.prepare_cached("SELECT name FROM register WHERE resource = ?1")?;
-        let rows = statement.query_map([resource], |row| row.get(0))?;
-        for name in rows.collect::<Result<Vec<Vec<u8>>, _>>()? {
-            if !wanted.remove(&name) {
-                run("DELETE FROM register WHERE resource = ?1 AND name = ?2", &[&resource, &name])?;
+        if !change.is_new {
+            let mut statement = self.connection.prepare_cached("SELECT name FROM register WHERE resource = ?1")?;
+            let rows = statement.query_map([resource], |row| row.get(0))?;
+            for name in rows.collect::<Result<Vec<Vec<u8>>, _>>()? {
+                if !wanted.remove(&name) {
+                    run("DELETE FROM register WHERE resource = ?1 AND name = ?2", &[&resource, &name])?;
+                }
             }
         }
         for name in wanted {
@@ -161,7 +166,7 @@ impl Folding<'_> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map((self.index.number(parameter), resource), |row| row.get(0))?;
         for binary in rows.collect::<Result<Vec<i64>, _>>()? {
-            write_compartments(self.connection, kind, binary, &lies_in)?;
+            write_compartments(self.connection, kind, binary, &compartments(self.connection, binary)?, &lies_in)?;
         }
         Ok(())
     }
@@ -203,12 +208,12 @@ impl Loader for Stored<'_> {
 
     fn load(&mut self, address: &str) -> Result<Option<(Key, Slots)>, StoreError> {
         let (kind_name, id) = split(address);
-        let Some(kind) = find_kind(self.connection, kind_name)? else { return Ok(None) };
-        let Some(key) = find_key(self.connection, kind, &key_name(id))? else { return Ok(None) };
-        let sql = "SELECT k.system, k.value, s.slots FROM state s JOIN key k ON k.id = s.resource WHERE s.resource = ?1";
+        let sql = "SELECT k.system, k.value, s.slots
+                   FROM kind n JOIN key k ON k.name = ?2 AND k.kind = n.id JOIN state s ON s.resource = k.id WHERE n.name = ?1";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let found =
-            statement.query_row([key], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, unpack(row.get_ref(2)?.as_blob()?))));
+        let found = statement.query_row((kind_name, key_name(id)), |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, unpack(row.get_ref(2)?.as_blob()?)))
+        });
         let Some((system, value, slots)) = found.optional()? else { return Ok(None) };
         let slots = decode(&slots?).ok_or_else(corrupt)?;
         Ok(Some((Key::new(kind_name, system, value), slots)))
@@ -240,25 +245,30 @@ pub(super) fn reindex(connection: &Connection, index: &Index, kinds: &BTreeSet<S
             let rows = extract(&index.plan, kind_name, &body, &index.zone);
             index.write(connection, &mut names, resource, &rows, false)?;
             let lies_in = patients(connection, &mut names, kind_name, resource, &rows.compartments)?;
-            write_compartments(connection, kind, resource, &lies_in)?;
+            write_compartments(connection, kind, resource, &compartments(connection, resource)?, &lies_in)?;
             last = resource;
         }
     }
     Ok(())
 }
 
-/// The body with `meta.versionId` and `meta.lastUpdated`, behind type and id.
-fn with_meta(body: &Json, version: i64, at: Timestamp) -> Json {
+/// The body with `meta.versionId` and `meta.lastUpdated`, behind type and id; `bytes`: the body as written.
+fn with_meta(body: &Json, bytes: &[u8], version: i64, at: Timestamp) -> Vec<u8> {
     let mut meta: Vec<_> = vec![("versionId".into(), Json::from(version.to_string())), ("lastUpdated".into(), Json::from(at.to_string()))];
-    let Json::Object(members) = body else { return body.clone() };
-    let mut members = members.clone();
-    if let Some(at) = members.iter().position(|(name, _)| &**name == "meta")
-        && let (_, Json::Object(own)) = members.remove(at)
-    {
-        meta.extend(own.into_iter().filter(|(name, _)| !matches!(&**name, "versionId" | "lastUpdated")));
+    let Json::Object(members) = body else { return bytes.to_vec() };
+    let head: Vec<_> = members.iter().take_while(|(name, _)| matches!(&**name, "resourceType" | "id")).cloned().collect();
+    let own = members.iter().find(|(name, _)| &**name == "meta");
+    if let Some((_, Json::Object(own))) = own {
+        meta.extend(own.iter().filter(|(name, _)| !matches!(&**name, "versionId" | "lastUpdated")).cloned());
+        let rest = members[head.len()..].iter().filter(|(name, _)| &**name != "meta").cloned();
+        return Json::Object(head.into_iter().chain([("meta".into(), Json::Object(meta))]).chain(rest).collect()).to_bytes();
     }
-    members.insert(members.len().min(2), ("meta".into(), Json::Object(meta)));
-    Json::Object(members)
+    // The bytes behind type and id are as they were.
+    let behind = Json::Object(head.clone()).to_bytes().len() - 1;
+    let mut whole = Json::Object(head.into_iter().chain([("meta".into(), Json::Object(meta))]).collect()).to_bytes();
+    whole.pop();
+    whole.extend_from_slice(&bytes[behind..]);
+    whole
 }
 
 /// `,1,2,`, so that one of them is found by its text; empty for none.
@@ -294,4 +304,31 @@ pub(super) fn position(position: u64) -> i64 {
 /// A register in the reverse index: cut from its hash, so that names of any length are alike.
 fn register_name(register: &Register) -> Vec<u8> {
     Sha256::digest(register.to_string())[..16].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn meta_stands_behind_type_and_id_with_what_it_was_given() {
+        for (body, expected) in [
+            (
+                r#"{"resourceType":"Patient","id":"a","gender":"male"}"#,
+                r#"{"resourceType":"Patient","id":"a","meta":{"versionId":"3","lastUpdated":"1970-01-01T00:00:00Z"},"gender":"male"}"#,
+            ),
+            (
+                r#"{"resourceType":"Patient","id":"a"}"#,
+                r#"{"resourceType":"Patient","id":"a","meta":{"versionId":"3","lastUpdated":"1970-01-01T00:00:00Z"}}"#,
+            ),
+            (
+                r#"{"resourceType":"Patient","id":"a","gender":"male","meta":{"source":"s","versionId":"x"}}"#,
+                r#"{"resourceType":"Patient","id":"a","meta":{"versionId":"3","lastUpdated":"1970-01-01T00:00:00Z","source":"s"},"gender":"male"}"#,
+            ),
+        ] {
+            let json = Json::parse(body.as_bytes()).unwrap();
+            let whole = with_meta(&json, &json.to_bytes(), 3, Timestamp::UNIX_EPOCH);
+            assert_eq!(String::from_utf8(whole).unwrap(), expected);
+        }
+    }
 }

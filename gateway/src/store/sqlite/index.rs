@@ -177,17 +177,22 @@ pub(super) fn patients(
 }
 
 /// Makes the compartments of a resource these; gives whether they were others.
-pub(super) fn write_compartments(connection: &Connection, kind: i64, resource: i64, patients: &BTreeSet<i64>) -> rusqlite::Result<bool> {
-    let before = compartments(connection, resource)?;
+pub(super) fn write_compartments(
+    connection: &Connection,
+    kind: i64,
+    resource: i64,
+    before: &BTreeSet<i64>,
+    patients: &BTreeSet<i64>,
+) -> rusqlite::Result<bool> {
     for patient in before.difference(patients) {
         let sql = "DELETE FROM compartment WHERE patient = ?1 AND kind = ?2 AND resource = ?3";
         connection.prepare_cached(sql)?.execute((patient, kind, resource))?;
     }
-    for patient in patients.difference(&before) {
+    for patient in patients.difference(before) {
         let sql = "INSERT INTO compartment (patient, kind, resource) VALUES (?1, ?2, ?3)";
         connection.prepare_cached(sql)?.execute((patient, kind, resource))?;
     }
-    Ok(before != *patients)
+    Ok(before != patients)
 }
 
 /// The patients in whose compartments a resource lies now.

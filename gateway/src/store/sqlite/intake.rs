@@ -164,10 +164,7 @@ impl IntakeDesk {
             row.finding(connection, found.word())?;
         }
         let said = Said { contributions: packed, patients: list(&folded.patients) };
-        match known {
-            Some(_) => row.update(connection, &said)?,
-            None => row.insert(connection, &frame, &said)?,
-        }
+        row.write(connection, &frame, &said)?;
         let mut entry = arrival.entry.clone();
         entry.patients = ids(connection, folded.patients)?;
         entry.resources.clone_from(&folded.resources);
@@ -344,11 +341,14 @@ struct JournalRow<'a> {
 }
 
 impl JournalRow<'_> {
-    fn insert(&self, connection: &Connection, frame: &[u8], said: &Said) -> rusqlite::Result<()> {
+    /// A new row, or, where the frame was admitted again at its first position, what became of it this time.
+    fn write(&self, connection: &Connection, frame: &[u8], said: &Said) -> rusqlite::Result<()> {
         let arrival = self.arrival;
         let sql = "INSERT INTO journal (position, feed, digest, received, message_type, control_id, outcome, issue_count, issues,
                        recipe, folded, patients, reply)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                   ON CONFLICT (position) DO UPDATE SET message_type = ?5, control_id = ?6, outcome = ?7, issue_count = ?8,
+                       issues = ?9, recipe = ?10, folded = ?11, patients = ?12, reply = ?13";
         connection.prepare_cached(sql)?.execute((
             self.position,
             self.feed,
@@ -364,31 +364,9 @@ impl JournalRow<'_> {
             &said.patients,
             arrival.reply.as_deref(),
         ))?;
-        let sql = "INSERT INTO message (position, frame, contributions) VALUES (?1, ?2, ?3)";
+        let sql = "INSERT INTO message (position, frame, contributions) VALUES (?1, ?2, ?3)
+                   ON CONFLICT (position) DO UPDATE SET contributions = ?3";
         connection.prepare_cached(sql)?.execute((self.position, frame, said.contributions.as_deref()))?;
-        Ok(())
-    }
-
-    /// Admitted again at its first position, with what became of it this time.
-    fn update(&self, connection: &Connection, said: &Said) -> rusqlite::Result<()> {
-        let arrival = self.arrival;
-        let sql = "UPDATE journal SET message_type = ?2, control_id = ?3, outcome = ?4, issue_count = ?5, issues = ?6, recipe = ?7,
-                       folded = ?8, patients = ?9, reply = ?10
-                   WHERE position = ?1";
-        connection.prepare_cached(sql)?.execute((
-            self.position,
-            &arrival.message_type,
-            &arrival.control_id,
-            arrival.outcome.word(),
-            arrival.issues.len() as i64,
-            self.issues,
-            self.recipe,
-            said.contributions.is_some(),
-            &said.patients,
-            arrival.reply.as_deref(),
-        ))?;
-        let sql = "UPDATE message SET contributions = ?2 WHERE position = ?1";
-        connection.prepare_cached(sql)?.execute((self.position, said.contributions.as_deref()))?;
         Ok(())
     }
 
