@@ -1,5 +1,6 @@
 //! Identifiers: which component holds the value, and which system its assigner stands for.
 
+use crate::keys;
 use crate::node::Node;
 use contract::Settings;
 use mapping::KeyPart;
@@ -162,7 +163,7 @@ fn patient_number(value: &str, assigner: &Assigner<'_>, number_type: &str, node:
         }
         None => assigner.system(settings),
     };
-    let system = system.unwrap_or_else(|| settings.own_system(&field(node)));
+    let system = system.unwrap_or_else(|| unassigned(node, value, settings));
     if system != NHS_NUMBER {
         return KeyPart { system, value: value.to_owned() };
     }
@@ -170,6 +171,18 @@ fn patient_number(value: &str, assigner: &Assigner<'_>, number_type: &str, node:
         Some(value) => KeyPart { system, value },
         None => KeyPart { system: settings.own_system("NHS"), value: value.to_owned() },
     }
+}
+
+/// The system of a number whose assigner is not told: its field's own. MRG-1 names what PID-3 named before: a bare
+/// number there is one of the assigner of the surviving number, else what a bare PID-3 is.
+fn unassigned(node: &Node<'_>, value: &str, settings: &Settings) -> String {
+    let field = field(node);
+    if field != "MRG-1" {
+        return settings.own_system(&field);
+    }
+    let survivor = keys::patient(node, settings).map(|part| part.system);
+    let is_of = |system: &String| *system != NHS_NUMBER || nhs_number(value).is_some();
+    survivor.filter(is_of).unwrap_or_else(|| settings.own_system("PID-3"))
 }
 
 /// A practitioner's number. UK: C and 7 digits is a consultant's GMC number, G and 7 digits a GP's, whatever its

@@ -11,7 +11,7 @@ use crate::syntax::Er7;
 use contract::{IssueCode, Json, Name, Severity, Slot};
 use mapping::{Action, Call, Primitive, Rule};
 
-pub(crate) use identity::contradiction;
+pub(crate) use identity::{contradiction, doubts};
 
 pub(crate) type Ask<'c, 'r, 'm> = &'c mut Call<'r, 'm, Er7>;
 
@@ -42,6 +42,7 @@ pub(crate) fn named(name: &str) -> Option<Rule<Er7>> {
         "move_status" => encounter::move_status,
         "ndl_system" => ndl_system,
         "nhs_verification" => nhs_verification,
+        "no_merge" => identity::no_merge,
         "recorded" => recorded,
         "reference_range" => results::reference_range,
         "unit" => results::unit,
