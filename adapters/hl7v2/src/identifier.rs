@@ -200,6 +200,24 @@ fn staff_number(value: &str, assigner: &Assigner<'_>, number_type: &str, setting
     Some(KeyPart { system, value: value.to_owned() })
 }
 
+/// What PID-19 and its like hold: a number of the US social security, a national number of the UK that is sent there by a
+/// feed which has one, or neither.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Social {
+    Security,
+    National(String),
+    Other,
+}
+
+pub(crate) fn social(value: &str, settings: &Settings) -> Social {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    if digits == 9 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        return Social::Security;
+    }
+    let is_national = settings.assigners.values().any(|system| system == NHS_NUMBER);
+    nhs_number(value).filter(|_| is_national).map_or(Social::Other, Social::National)
+}
+
 /// The ten digits of a valid NHS number: modulus 11 (NHS Data Dictionary), and no placeholder of one repeated digit.
 pub fn nhs_number(text: &str) -> Option<String> {
     let digits: Vec<u32> = text.chars().filter(|char| !matches!(char, ' ' | '-')).map(|char| char.to_digit(10)).collect::<Option<_>>()?;
@@ -250,6 +268,24 @@ mod tests {
         ] {
             assert_eq!(nhs_number(text).as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn social_numbers_are_nine_digits() {
+        let without = Settings::demonstration();
+        let mut with = Settings::demonstration();
+        with.assigners.insert("NHS".into(), NHS_NUMBER.into());
+        for (value, expected) in [
+            ("987-65-4320", Social::Security),
+            ("987654320", Social::Security),
+            ("98765432", Social::Other),
+            ("98765432A", Social::Other),
+            ("943 476 5919", Social::National("9434765919".into())),
+            ("9434765918", Social::Other),
+        ] {
+            assert_eq!(social(value, &with), expected, "{value}");
+        }
+        assert_eq!(social("9434765919", &without), Social::Other);
     }
 
     fn settings() -> Settings {

@@ -443,3 +443,74 @@ fn what_is_wrong_is_said_once_and_plainly() {
         &["OBX[1]-5: no row"],
     );
 }
+
+#[test]
+fn a_prior_place_is_a_stay_of_transfers_alone() {
+    let visit = |event: &str| adt(event, "PID|||8^^^RXX\nPV1||I|ELM^2^4|||ASH^1^1|||||||||||||V1^^^RXX-V");
+    for event in ["A02", "A06", "A07"] {
+        check(&visit(event), &["\"kind\":\"location\",\"step\":3,\"prior\":true,"], &["hl7v2-PV1-6"]);
+        // Before the place now, at the same time: none is made up.
+        let shown = shown(&translate(visit(event).replace('\n', "\r").as_bytes()).unwrap());
+        let moves: Vec<&str> = shown.lines().filter(|line| line.contains("\"kind\":\"location\"")).collect();
+        assert!(moves.len() == 2 && moves[0].contains("\"prior\"") && !moves[1].contains("\"prior\""), "{shown}");
+        assert!(moves.iter().all(|line| line.contains("Move(1772445600000000 ")), "{shown}");
+    }
+    for event in ["A01", "A08", "A31", "A11", "A12", "A13", "A03"] {
+        check(&visit(event), &["hl7v2-PV1-6\",\"valueReference\":{\"reference\":\"Location/"], &["\"prior\"", "\"status\":\"completed\""]);
+    }
+}
+
+#[test]
+fn a_step_lasts_from_when_it_came_about() {
+    let visit = |event: &str, occurred: &str, admitted: &str, discharged: &str| {
+        adt(event, &format!("PID|||8^^^RXX\nPV1||I|ELM^2^4||||||||||||||||V1^^^RXX-V{}{admitted}|{discharged}", "|".repeat(25)))
+            .replace("EVN||202603021000", &format!("EVN||202603021000||||{occurred}"))
+    };
+    let time = |hour: u8| format!("\"time\":\"2026-03-02T{hour:02}:00:00+00:00\"");
+    let (at8, at7) = ("202603020800", "202603020700");
+    for (event, expected) in [("A01", 7), ("A04", 7), ("A03", 7), ("A02", 8), ("A08", 8), ("A05", 8)] {
+        let message = if event == "A03" { visit(event, at8, "", at7) } else { visit(event, at8, at7, "") };
+        check(
+            &message,
+            &[&format!("\"kind\":\"location\",\"step\":{},{}", event_step(event), time(expected)), "Move(1772445600000000 "],
+            &[],
+        );
+    }
+    for event in ["A11", "A12", "A13"] {
+        check(&visit(event, at8, at7, at7), &["\"kind\":\"location\""], &["\"time\""]);
+    }
+    check(&visit("A01", "", "", ""), &["\"kind\":\"status\""], &["\"time\""]);
+    // A day alone stays one.
+    check(&visit("A01", "", "20260302", ""), &["\"time\":\"2026-03-02\""], &[]);
+    // Without PV1-44 the event itself began the stay: when it came about, else when it was recorded.
+    let start = |hour: u8| format!("Element(period.start) = {{\"period\":{{\"start\":\"2026-03-02T{hour:02}:00:00+00:00\"}}}}");
+    for event in ["A01", "A04"] {
+        check(&visit(event, at8, at7, ""), &[&start(7)], &[]);
+        check(&visit(event, at8, "", ""), &[&start(8)], &[]);
+        check(&visit(event, "", "", ""), &[&start(10)], &[]);
+    }
+    check(&visit("A08", at8, "", ""), &[], &["period.start"]);
+}
+
+#[test]
+fn social_security_numbers_are_nine_digits() {
+    let pid = |number: &str| adt("A31", &format!("PID|||8^^^RXX||Test^Ann{}{number}", "|".repeat(14)));
+    let identifier = |system: &str, value: &str, kind: &str| {
+        let system = if system.is_empty() { String::new() } else { format!(",\"system\":\"{system}\"") };
+        format!("identifier PID-19 pas) = [{{\"value\":\"{value}\"{system},\"type\":{{\"coding\":[{{\"code\":\"{kind}\"")
+    };
+    check(&pid("987-65-4320"), &[&identifier("http://hl7.org/fhir/sid/us-ssn", "987-65-4320", "SS")], &[]);
+    check(&pid("943 476 5919"), &[&identifier("https://fhir.nhs.uk/Id/nhs-number", "9434765919", "NH")], &["us-ssn"]);
+    check(&pid("9434765918"), &[&identifier("", "9434765918", "SS")], &["us-ssn", "fhir.nhs.uk"]);
+    let other = pid("9434765919").replace("8^^^RXX", "8^^^RXX~9990123454^^^NHS").replace('\n', "\r");
+    assert!(matches!(translate(other.as_bytes()), Err(Rejection::Held(_))));
+}
+
+#[test]
+fn what_is_carried_is_no_issue() {
+    let born = |text: &str| adt("A31", &format!("PID|||8^^^RXX||Test^Ann||{text}"));
+    check(&born("198002281200"), &["\"birthDate\":\"1980-02-28\"", "\"valueDateTime\":\"1980-02-28T12:00:00+00:00\""], &["PID[1]-7"]);
+    check(&born("soon"), &["warning: PID[1]-7"], &["birthDate"]);
+    check(&born("\"\""), &["Element(birthDate) = cleared"], &["PID[1]-7"]);
+    check(&adt("A01", "PID|||8^^^RXX\nPV1||I|||||||||||||||||V1^^^RXX-V^VN"), &["visit number"], &["PV1[1]-19"]);
+}

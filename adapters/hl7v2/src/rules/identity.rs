@@ -1,7 +1,7 @@
 //! Merges, links, and numbers that contradict one another.
 
 use super::Ask;
-use crate::identifier::{self, Kind, NHS_NUMBER};
+use crate::identifier::{self, Kind, NHS_NUMBER, Social};
 use crate::keys::{self, Number};
 use crate::node::Node;
 use contract::{Issue, IssueCode, Json, Key, Settings, Severity, Slot};
@@ -90,21 +90,24 @@ fn edges(call: Ask<'_, '_, '_>, linked: bool) {
 
 /// Two valid NHS numbers for one person: which of them is meant, a person must say.
 pub fn contradiction(root: &Node<'_>, settings: &Settings) -> Option<Issue> {
-    let groups = match root.all("PID") {
-        found if found.is_empty() => return None,
-        found => found,
+    let number = |field: &str, node: &Node<'_>| match field {
+        "PID-19" => match identifier::social(&identifier::text(node, ".")?, settings) {
+            Social::National(digits) => Some(digits),
+            Social::Security | Social::Other => None,
+        },
+        _ => identifier::read(Kind::Cx, node, settings).filter(|part| part.system == NHS_NUMBER).map(|part| part.value),
     };
-    for pid in groups {
+    for pid in root.all("PID") {
         let mut seen: Option<String> = None;
-        for field in ["PID-3", "PID-2", "PID-4"] {
+        for field in ["PID-3", "PID-2", "PID-4", "PID-19"] {
             for node in pid.all(field) {
-                let Some(part) = identifier::read(Kind::Cx, &node, settings).filter(|part| part.system == NHS_NUMBER) else { continue };
+                let Some(found) = number(field, &node) else { continue };
                 match &seen {
-                    Some(number) if *number != part.value => {
+                    Some(number) if *number != found => {
                         let reason = "a second valid NHS number for one person";
                         return Some(Issue::new(Severity::Error, IssueCode::Identity, node.place(), reason));
                     }
-                    _ => seen = Some(part.value),
+                    _ => seen = Some(found),
                 }
             }
         }
