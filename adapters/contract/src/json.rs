@@ -103,14 +103,6 @@ impl Json {
         }
     }
 
-    /// A whole number that fits; `None` for any other value.
-    pub fn as_i64(&self) -> Option<i64> {
-        match self {
-            Json::Number(digits) => digits.parse().ok(),
-            _ => None,
-        }
-    }
-
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Json::String(text) => Some(text),

@@ -86,8 +86,8 @@ pub enum Slot {
     /// different statements of one event apart (a digest of the value). The value is
     /// `{"kind":"location"|"class"|"status"|"cancel", "authority":n, "step":n, …}`: `location` with `"location":{…}`
     /// (an Encounter.location element), `class` with `"class":{…}`, `status` with `"status":code`, `cancel` with
-    /// `"of":EVENT`. `"since":µs` is when it happened, where that is not `at` (EVN-6); `"prior":true` says that it held
-    /// until then, from an unknown time (PV1-6).
+    /// `"of":EVENT`. `at` and `step` order the steps; `"time"`, where it stands, is the dateTime from which this one holds.
+    /// `"prior":true`: the place that the patient left at that time, of which it is not said since when it held.
     Move { at: i64, event: Name, what: Name },
     /// A relation to another resource of the same type: `kind` is `replaced-by` (merge, change of id), `seealso`
     /// (link). The value is `{"reference":"Patient/…"}`; cleared by an unlink. `other` is the other's key rendered

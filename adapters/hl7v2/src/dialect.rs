@@ -137,7 +137,8 @@ impl Er7Adapter {
             sequence: sequence.unwrap_or(0),
             weight: Weight { settled: 0, step: event_step(&kind.event) },
         };
-        let issues = parsed.issues().to_vec();
+        let mut issues = parsed.issues().to_vec();
+        issues.extend(rules::doubts(&root, &self.settings));
         done(engine, &message, issues)
     }
 }

@@ -75,7 +75,8 @@ impl Head {
         let decoded = charset::decode_head(charset::first_line(bytes), character_set);
         let delimiters = Delimiters::of(&decoded.text)?;
         if !decoded.text.starts_with("MSH") {
-            return Err(Issue::new(Severity::Error, IssueCode::Structure, "byte 0", "the message does not begin with an MSH segment"));
+            let reason = "a batch (FHS/BHS) is not one message: send its messages one by one";
+            return Err(Issue::new(Severity::Error, IssueCode::Structure, "byte 0", reason));
         }
         Ok(Self { line: decoded.text, charset: decoded.charset, delimiters })
     }
@@ -211,7 +212,10 @@ mod tests {
             ("MSH|^~\\&|||||||Smith, Jo^A01", "MSH[1]-9"),
         ] {
             match of(text).unwrap_err() {
-                Rejection::Malformed(issue) => assert_eq!(issue.place, place, "{text}"),
+                Rejection::Malformed(issue) => {
+                    assert_eq!(issue.place, place, "{text}");
+                    assert_eq!(issue.reason.contains("a batch (FHS/BHS)"), text.starts_with("BHS"), "{text}");
+                }
                 other => panic!("{text}: {other:?}"),
             }
         }

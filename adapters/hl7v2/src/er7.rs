@@ -42,6 +42,8 @@ pub(crate) struct Segment {
     pub occurrence: u32,
     /// The group it belongs to.
     pub group: u32,
+    /// An OBX that is a further line of the text that the one before it began: it makes no result of its own.
+    pub continues: bool,
 }
 
 impl Message {
@@ -51,6 +53,7 @@ impl Message {
         let Decoded { text, charset, mut issues } = charset::decode(bytes, character_set);
         let delimiters = Delimiters::of(&text)?;
         let (mut segments, fields) = lines(&text, &delimiters, &mut issues)?;
+        find_lines(&mut segments, &|segment, number| field_of(&text, segment, &fields, number));
         let type_code = type_code(&text, &delimiters);
         let grammar = structures.of(&type_code);
         let Tree { groups, issues: misplaced } = grammar.arrange(&mut segments);
@@ -232,6 +235,7 @@ fn lines(text: &str, delimiters: &Delimiters, issues: &mut Vec<Issue>) -> Result
                     fields: first..offset(fields.len())?,
                     occurrence: *occurrence,
                     group: 0,
+                    continues: false,
                 });
                 if segments.len() > SEGMENTS_MAX {
                     return Err(limit("", "the message has too many segments"));
@@ -250,6 +254,43 @@ const CONTINUED: &str = "a line begins with no segment name; it was read as the 
 
 fn limit(place: &str, reason: &'static str) -> Issue {
     Issue::new(Severity::Error, IssueCode::Limit, place, reason)
+}
+
+/// The text of a field of a segment that is no header.
+fn field_of<'t>(text: &'t str, segment: &Segment, fields: &[u32], number: usize) -> &'t str {
+    let starts = &fields[segment.fields.start as usize..segment.fields.end as usize];
+    let Some(start) = starts.get(number - 1) else { return "" };
+    let end = starts.get(number).map_or(segment.span.end, |next| next - 1);
+    text[*start as usize..end as usize].trim()
+}
+
+/// Finds the lines of texts: below one OBR, OBX that follow one another (but for their notes) with one question (OBX-3,
+/// OBX-4) and a text (TX, FT, ST) each are one text, a line an OBX. One with an instance id of its own (OBX-21) is not.
+fn find_lines<'t>(segments: &mut [Segment], field: &dyn Fn(&Segment, usize) -> &'t str) {
+    let mut first: Option<usize> = None;
+    let mut is_ordered = false;
+    for at in 0..segments.len() {
+        match &segments[at].name {
+            b"OBX" => {}
+            b"NTE" | b"PRT" => continue,
+            name => {
+                is_ordered = *name != *b"PID" && (is_ordered || *name == *b"OBR");
+                first = None;
+                continue;
+            }
+        }
+        let of = |at: usize, number| field(&segments[at], number);
+        let is_text = matches!(of(at, 2), "TX" | "FT" | "ST") && !of(at, 3).is_empty();
+        let is_same = |first: usize| {
+            let own_id = of(at, 21);
+            of(at, 3) == of(first, 3) && of(at, 4) == of(first, 4) && (own_id.is_empty() || own_id == of(first, 21))
+        };
+        let continues = is_text && first.is_some_and(is_same);
+        segments[at].continues = continues;
+        if !continues {
+            first = (is_text && is_ordered).then_some(at);
+        }
+    }
 }
 
 /// Notes where fields begin: behind each separator of a line.

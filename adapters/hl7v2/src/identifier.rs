@@ -1,5 +1,6 @@
 //! Identifiers: which component holds the value, and which system its assigner stands for.
 
+use crate::keys;
 use crate::node::Node;
 use contract::Settings;
 use mapping::KeyPart;
@@ -162,7 +163,7 @@ fn patient_number(value: &str, assigner: &Assigner<'_>, number_type: &str, node:
         }
         None => assigner.system(settings),
     };
-    let system = system.unwrap_or_else(|| settings.own_system(&field(node)));
+    let system = system.unwrap_or_else(|| unassigned(node, value, settings));
     if system != NHS_NUMBER {
         return KeyPart { system, value: value.to_owned() };
     }
@@ -170,6 +171,18 @@ fn patient_number(value: &str, assigner: &Assigner<'_>, number_type: &str, node:
         Some(value) => KeyPart { system, value },
         None => KeyPart { system: settings.own_system("NHS"), value: value.to_owned() },
     }
+}
+
+/// The system of a number whose assigner is not told: its field's own. MRG-1 names what PID-3 named before: a bare
+/// number there is one of the assigner of the surviving number, else what a bare PID-3 is.
+fn unassigned(node: &Node<'_>, value: &str, settings: &Settings) -> String {
+    let field = field(node);
+    if field != "MRG-1" {
+        return settings.own_system(&field);
+    }
+    let survivor = keys::patient(node, settings).map(|part| part.system);
+    let is_of = |system: &String| *system != NHS_NUMBER || nhs_number(value).is_some();
+    survivor.filter(is_of).unwrap_or_else(|| settings.own_system("PID-3"))
 }
 
 /// A practitioner's number. UK: C and 7 digits is a consultant's GMC number, G and 7 digits a GP's, whatever its
@@ -185,6 +198,24 @@ fn staff_number(value: &str, assigner: &Assigner<'_>, number_type: &str, setting
     };
     let system = system.unwrap_or_else(|| if number_type == "NPI" { NPI.to_owned() } else { settings.own_system("staff") });
     Some(KeyPart { system, value: value.to_owned() })
+}
+
+/// What PID-19 and its like hold: a number of the US social security, a national number of the UK that is sent there by a
+/// feed which has one, or neither.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Social {
+    Security,
+    National(String),
+    Other,
+}
+
+pub(crate) fn social(value: &str, settings: &Settings) -> Social {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    if digits == 9 && value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') {
+        return Social::Security;
+    }
+    let is_national = settings.assigners.values().any(|system| system == NHS_NUMBER);
+    nhs_number(value).filter(|_| is_national).map_or(Social::Other, Social::National)
 }
 
 /// The ten digits of a valid NHS number: modulus 11 (NHS Data Dictionary), and no placeholder of one repeated digit.
@@ -237,6 +268,24 @@ mod tests {
         ] {
             assert_eq!(nhs_number(text).as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn social_numbers_are_nine_digits() {
+        let without = Settings::demonstration();
+        let mut with = Settings::demonstration();
+        with.assigners.insert("NHS".into(), NHS_NUMBER.into());
+        for (value, expected) in [
+            ("987-65-4320", Social::Security),
+            ("987654320", Social::Security),
+            ("98765432", Social::Other),
+            ("98765432A", Social::Other),
+            ("943 476 5919", Social::National("9434765919".into())),
+            ("9434765918", Social::Other),
+        ] {
+            assert_eq!(social(value, &with), expected, "{value}");
+        }
+        assert_eq!(social("9434765919", &without), Social::Other);
     }
 
     fn settings() -> Settings {

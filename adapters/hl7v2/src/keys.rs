@@ -26,6 +26,7 @@ pub(crate) fn named(name: &str) -> Option<KeyRule<Er7>> {
         "named_location" => named_location,
         "named_person" => named_person,
         "observation" => observation,
+        "panel" => panel,
         "patient" => patient,
         "payor" => payor,
         "prior_patient" => prior_patient,
@@ -38,34 +39,91 @@ pub(crate) fn named(name: &str) -> Option<KeyRule<Er7>> {
     })
 }
 
+/// What a rule reads, for a person who mends a feed.
+pub(crate) fn fields(name: &str) -> &'static str {
+    match name {
+        "allergy" => "AL1-3, IAM-3",
+        "diagnosis" => "DG1-3, DG1-4",
+        "guarantor" => "GT1-2, GT1-3, GT1-21",
+        "insurance" => "IN1-2, IN1-3, IN1-4",
+        "kin" => "NK1-2, NK1-13, NK1-30",
+        "observation" => "OBX-3",
+        "panel" => "OBR-4",
+        "patient" => "PID-3, PID-2",
+        "prior_patient" => "MRG-1",
+        "procedure" => "PR1-3, PR1-4",
+        "report" => "OBR-4, OBR-7",
+        "visit" => "PV1-19",
+        _ => "",
+    }
+}
+
 /// PID-3 of the feed's primary assigner; else the first whose assigner is mapped, the NHS number last; else the first.
-/// PID-2 only where PID-3 has none. A placeholder or mistyped NHS number identifies nobody.
+/// Of several numbers of that assigner, whatever their order: the medical record number (MR), else the one without a
+/// type, else the least. PID-2 only where PID-3 has none. A placeholder or mistyped NHS number identifies nobody.
 pub(crate) fn patient(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
     person(node, "PID-3", settings).or_else(|| person(node, "PID-2", settings))
 }
 
-/// MRG-1, chosen in the same way.
+/// One repetition of MRG-1: a number that was the person's.
 fn prior_patient(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
-    person(node, "MRG-1", settings)
+    person(node, ".", settings)
+}
+
+/// A person's numbers of one assigner: which of them is the key.
+pub(crate) struct Number<'m> {
+    pub node: Node<'m>,
+    pub part: KeyPart,
+    number_type: String,
+}
+
+impl Number<'_> {
+    pub fn is_national(&self) -> bool {
+        self.part.system == NHS_NUMBER
+    }
+
+    pub fn is_medical_record(&self) -> bool {
+        self.number_type == "MR"
+    }
+
+    fn order(&self) -> (u8, &str, &str) {
+        let first = match &*self.number_type {
+            "MR" => 0,
+            "" => 1,
+            _ => 2,
+        };
+        (first, &self.number_type, &self.part.value)
+    }
+}
+
+/// The numbers in a field that identify somebody.
+pub(crate) fn numbers<'m>(node: &Node<'m>, field: &str, settings: &Settings) -> Vec<Number<'m>> {
+    let placeholder = settings.own_system("NHS");
+    let read = |node: Node<'m>| {
+        let part = identifier::read(Kind::Cx, &node, settings).filter(|part| part.system != placeholder)?;
+        Some(Number { node, part, number_type: text(&node, "5").unwrap_or_default().into_owned() })
+    };
+    node.all(field).into_iter().filter_map(read).collect()
+}
+
+/// The numbers of the assigner whose number is the key, the key first.
+pub(crate) fn candidates<'m>(node: &Node<'m>, field: &str, settings: &Settings) -> Vec<Number<'m>> {
+    let mut found = numbers(node, field, settings);
+    let assigner = |number: &Number<'m>| identifier::assigner(Kind::Cx, &number.node);
+    let chosen = found
+        .iter()
+        .position(|number| assigner(number).is_primary(settings))
+        .or_else(|| found.iter().position(|number| assigner(number).is_mapped(settings) && !number.is_national()))
+        .or_else(|| found.iter().position(|number| !number.is_national()))
+        .or_else(|| (!found.is_empty()).then_some(0));
+    let Some(system) = chosen.map(|at| found[at].part.system.clone()) else { return Vec::new() };
+    found.retain(|number| number.part.system == system);
+    found.sort_by(|one, other| one.order().cmp(&other.order()));
+    found
 }
 
 fn person(node: &Node<'_>, field: &str, settings: &Settings) -> Option<KeyPart> {
-    let placeholder = settings.own_system("NHS");
-    let found: Vec<(KeyPart, bool, bool)> = node
-        .all(field)
-        .iter()
-        .filter_map(|node| {
-            let part = identifier::read(Kind::Cx, node, settings)?;
-            let assigner = identifier::assigner(Kind::Cx, node);
-            (part.system != placeholder).then(|| (part, assigner.is_primary(settings), assigner.is_mapped(settings)))
-        })
-        .collect();
-    let is_national = |part: &KeyPart| part.system == NHS_NUMBER;
-    let choose = |wanted: &dyn Fn(&(KeyPart, bool, bool)) -> bool| found.iter().find(|one| wanted(one)).map(|(part, _, _)| part.clone());
-    choose(&|(_, primary, _)| *primary)
-        .or_else(|| choose(&|(part, _, mapped)| *mapped && !is_national(part)))
-        .or_else(|| choose(&|(part, _, _)| !is_national(part)))
-        .or_else(|| choose(&|_| true))
+    candidates(node, field, settings).into_iter().next().map(|number| number.part)
 }
 
 /// PV1-19; where the feed names visit assigners, the first of them found in PV1-19 or PV1-50.
@@ -132,6 +190,16 @@ fn payor(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
 fn observation(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
     let sub_id = node.first("OBX-4").and_then(|node| node.whole_text()).map(|text| text.trim().to_owned());
     Some(part(settings, "OBX", &[Some(coded(node, "OBX-3")?), sub_id.filter(|text| !text.is_empty())]))
+}
+
+/// OBR-4, which panel of an order: its code, under its coding system where one is named. Several panels may stand under
+/// one number of the laboratory's or the ward's.
+fn panel(node: &Node<'_>, _: &Settings) -> Option<KeyPart> {
+    let service = node.first("OBR-4")?;
+    let part = |component: &str| text(&service, component).map(|text| text.into_owned());
+    let by = |(value, system): (&str, &str)| Some(KeyPart { value: part(value)?, system: part(system).unwrap_or_default() });
+    let words = || ["2", "5", "9"].iter().find_map(|component| part(component));
+    [("1", "3"), ("4", "6")].into_iter().find_map(by).or_else(|| Some(KeyPart { system: String::new(), value: words()? }))
 }
 
 /// OBR-4 and -7, of a report without a number.

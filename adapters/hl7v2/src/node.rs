@@ -170,6 +170,16 @@ impl<'m> Node<'m> {
         found
     }
 
+    /// This segment, and those behind it that continue its text ([`crate::er7::Segment::continues`]).
+    pub fn lines(&self) -> Vec<Self> {
+        let At::Segment(first) = self.at else { return vec![*self] };
+        let (segments, message) = (&self.message.segments, self.message);
+        let group = segments[first as usize].group;
+        let rest = (first + 1..).zip(&segments[first as usize + 1..]).take_while(|(_, segment)| segment.group == group);
+        let lines = rest.filter(|(_, segment)| segment.continues).map(|(at, _)| Self { message, at: At::Segment(at) });
+        std::iter::once(*self).chain(lines).collect()
+    }
+
     /// Name of the group that it is; `None` for the message itself, and for what is no group.
     pub fn group_name(&self) -> Option<&'m str> {
         match self.at {
@@ -487,7 +497,7 @@ impl Message {
             let mut has_place = false;
             for place in self.grammar.places(group.rule, name) {
                 has_place = true;
-                found.extend(&group.members[place]);
+                found.extend(self.seen(&group.members[place], name));
             }
             found.extend(group.strays.iter().filter(|segment| self.is_named(**segment, name)));
             if !has_place && found.is_empty() {
@@ -502,6 +512,12 @@ impl Message {
         }
     }
 
+    /// Members without the segments that continue the one before them.
+    fn seen<'a>(&'a self, members: &'a [u32], name: &Name) -> impl Iterator<Item = u32> + use<'a> {
+        let are_segments = matches!(name, Name::Segment(_));
+        members.iter().copied().filter(move |at| !are_segments || !self.segments[*at as usize].continues)
+    }
+
     /// All segments or groups of a name below a group, strays among them.
     fn find_below(&self, at: u32, name: &Name, found: &mut Vec<u32>) {
         let group = &self.groups[at as usize];
@@ -512,7 +528,7 @@ impl Message {
             for inner in &group.members[place] {
                 let below = &self.groups[*inner as usize];
                 for place in self.grammar.places(below.rule, name) {
-                    found.extend(&below.members[place]);
+                    found.extend(self.seen(&below.members[place], name));
                 }
                 found.extend(below.strays.iter().filter(|segment| self.is_named(**segment, name)));
                 self.find_below(*inner, name, found);

@@ -212,6 +212,8 @@ fn condition(issue: &Issue) -> (&'static str, &'static str) {
             _ if issue.place.ends_with("-9.2") => ("201", "Unsupported event code"),
             _ => ("200", "Unsupported message type"),
         },
+        // A type that the feed does not take is to its sender what one is that nobody takes.
+        IssueCode::Forbidden if issue.place == "MSH[1]-9" => ("200", "Unsupported message type"),
         IssueCode::Identity => ("204", "Unknown key identifier"),
         IssueCode::NotMapped | IssueCode::Altered => ("0", "Message accepted"),
         IssueCode::Limit | IssueCode::Forbidden | IssueCode::Internal => ("207", "Application internal error"),
@@ -233,7 +235,9 @@ impl<'p> Location<'p> {
     fn read(place: &'p str) -> Option<Self> {
         let number = |text: &str| text.parse::<u32>().is_ok();
         let (segment, path) = place.split_once('-').unwrap_or((place, ""));
-        let (segment, sequence) = segment.strip_suffix(']')?.split_once('[')?;
+        // A segment that is missing has no occurrence.
+        let is_missing = path.is_empty() && segment.len() == 3;
+        let (segment, sequence) = if is_missing { (segment, "") } else { segment.strip_suffix(']')?.split_once('[')? };
         let mut parts = path.split('.');
         let field = parts.next().unwrap_or_default();
         let (field, repetition) =
@@ -241,7 +245,7 @@ impl<'p> Location<'p> {
         let (component, subcomponent) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
         let is_one = segment.len() == 3
             && segment.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            && number(sequence)
+            && (is_missing || number(sequence))
             && [field, repetition, component, subcomponent].iter().all(|part| part.is_empty() || number(part));
         is_one.then(|| Self { segment, sequence: sequence.to_owned(), field, repetition: repetition.to_owned(), component, subcomponent })
     }

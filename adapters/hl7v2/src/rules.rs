@@ -5,13 +5,13 @@ mod encounter;
 mod identity;
 mod results;
 
-use crate::identifier::{self, Kind, text};
+use crate::identifier::{self, Kind, Social, text};
 use crate::node::Node;
 use crate::syntax::Er7;
 use contract::{IssueCode, Json, Name, Severity, Slot};
 use mapping::{Action, Call, Primitive, Rule};
 
-pub(crate) use identity::contradiction;
+pub(crate) use identity::{contradiction, doubts};
 
 pub(crate) type Ask<'c, 'r, 'm> = &'c mut Call<'r, 'm, Er7>;
 
@@ -23,6 +23,7 @@ pub(crate) fn named(name: &str) -> Option<Rule<Er7>> {
         "action_dg1" => action_dg1,
         "action_iam" => action_iam,
         "action_pr1" => action_pr1,
+        "birth_date" => birth_date,
         "birth_time" => birth_time,
         "clear" => clear,
         "coding_system" => coding_system,
@@ -42,8 +43,12 @@ pub(crate) fn named(name: &str) -> Option<Rule<Er7>> {
         "move_status" => encounter::move_status,
         "ndl_system" => ndl_system,
         "nhs_verification" => nhs_verification,
+        "no_merge" => identity::no_merge,
         "recorded" => recorded,
         "reference_range" => results::reference_range,
+        "ssn_system" => ssn_system,
+        "ssn_type" => ssn_type,
+        "ssn_value" => ssn_value,
         "unit" => results::unit,
         "unlink" => identity::unlink,
         "value_attachment" => results::value_attachment,
@@ -55,6 +60,7 @@ pub(crate) fn named(name: &str) -> Option<Rule<Er7>> {
         "value_ratio" => results::value_ratio,
         "value_text" => results::value_text,
         "value_when" => results::value_when,
+        "visit_unnamed" => encounter::visit_unnamed,
         "xcn_system" => xcn_system,
         "xon_system" => xon_system,
         _ => return None,
@@ -89,6 +95,24 @@ fn action(call: Ask<'_, '_, '_>, field: &str) {
 /// Clears the row's element: what a cancel takes back.
 fn clear(call: Ask<'_, '_, '_>) {
     call.clear();
+}
+
+/// PID-7 without its time of day, which [`birth_time`] carries.
+fn birth_date(call: Ask<'_, '_, '_>) {
+    for node in call.nodes() {
+        if node.is_delete() {
+            call.text(&node);
+            return call.clear();
+        }
+        let Some(text) = call.text(&node) else { continue };
+        let date = match call.stamp(&text) {
+            Ok(stamp) => Some(Json::from(stamp.date().0)),
+            Err(_) => call.scalar(Primitive::Date, &node),
+        };
+        if let Some(date) = date {
+            return call.give(date, &node);
+        }
+    }
 }
 
 /// PID-7 with a time of day, as the extension patient-birthTime.
@@ -195,6 +219,39 @@ fn system(call: Ask<'_, '_, '_>, kind: Kind) {
             }
         }
         call.give(Json::from(part.system), &context);
+    }
+}
+
+/// PID-19 and its like: the number, of an NHS number its ten digits.
+fn ssn_value(call: Ask<'_, '_, '_>) {
+    for node in call.nodes() {
+        let Some(value) = call.scalar(Primitive::String, &node) else { continue };
+        let value = match identifier::social(value.as_str().unwrap_or_default(), call.settings()) {
+            Social::National(digits) => Json::from(digits),
+            Social::Security | Social::Other => value,
+        };
+        return call.give(value, &node);
+    }
+}
+
+/// The system of the number in PID-19; none where it is neither the US's nor the NHS's.
+fn ssn_system(call: Ask<'_, '_, '_>) {
+    for node in call.nodes() {
+        let Some(value) = text(&node, ".") else { continue };
+        match identifier::social(&value, call.settings()) {
+            Social::Security => return call.give(Json::from("http://hl7.org/fhir/sid/us-ssn"), &node),
+            Social::National(_) => return call.give(Json::from(identifier::NHS_NUMBER), &node),
+            Social::Other => {}
+        }
+    }
+}
+
+/// Its type (table 0203).
+fn ssn_type(call: Ask<'_, '_, '_>) {
+    for node in call.nodes() {
+        let Some(value) = text(&node, ".") else { continue };
+        let is_national = matches!(identifier::social(&value, call.settings()), Social::National(_));
+        return call.give(Json::from(if is_national { "NH" } else { "SS" }), &node);
     }
 }
 

@@ -212,7 +212,7 @@ impl Grammar {
 
     /// Arranges the segments of a message into groups, in their order.
     pub(crate) fn arrange(&self, segments: &mut [Segment]) -> Tree {
-        let mut tree = Arrangement { grammar: self, groups: Vec::new(), open: Vec::new(), detour: None, issues: Vec::new() };
+        let mut tree = Arrangement { grammar: self, groups: Vec::new(), open: Vec::new(), detour: None, text: None, issues: Vec::new() };
         tree.begin(0, None);
         for (at, segment) in segments.iter_mut().enumerate() {
             let name = Name::Segment(segment.name);
@@ -237,6 +237,8 @@ struct Arrangement<'g> {
     open: Vec<Open>,
     /// While a segment out of place holds the open groups: at which level it left them, and what they were.
     detour: Option<(usize, Vec<Open>)>,
+    /// The group of the last OBX, which further lines of its text belong to.
+    text: Option<u32>,
     issues: Vec<Issue>,
 }
 
@@ -263,6 +265,21 @@ impl Arrangement<'_> {
 
     /// Finds a segment's group, and puts it there.
     fn place(&mut self, name: &Name, segment: u32, found: &Segment) -> u32 {
+        if let Some(group) = self.text.filter(|_| found.continues) {
+            let rule = self.groups[group as usize].rule;
+            let at = self.grammar.places(rule, name).next();
+            let group_of = &mut self.groups[group as usize];
+            at.map_or(&mut group_of.strays, |at| &mut group_of.members[at]).push(segment);
+            return group;
+        }
+        let group = self.place_anew(name, segment, found);
+        if found.name == *b"OBX" {
+            self.text = Some(group);
+        }
+        group
+    }
+
+    fn place_anew(&mut self, name: &Name, segment: u32, found: &Segment) -> u32 {
         // What follows a segment out of place may belong to it (a note to its result); else all is as it was before.
         if let Some((level, before)) = self.detour.take() {
             match self.place_in_order(level + 1, name, segment) {

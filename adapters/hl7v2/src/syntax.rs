@@ -24,6 +24,10 @@ impl Syntax for Er7 {
         keys::named(name)
     }
 
+    fn key_fields(&self, name: &str) -> &'static str {
+        keys::fields(name)
+    }
+
     fn has_identifier(&self, kind: &str) -> bool {
         identifier::Kind::named(kind).is_some()
     }

@@ -19,6 +19,7 @@ pub struct Call<'r, 'm, X: Syntax> {
     pub(crate) cleared: bool,
     pub(crate) said: Vec<Said>,
     pub(crate) action: Option<Action>,
+    pub(crate) withheld: bool,
 }
 
 /// What an item's action code wants of it.
@@ -150,9 +151,20 @@ impl<'m, X: Syntax> Call<'_, 'm, X> {
         self.run.issues.push(Issue::new(severity, code, node.place(), reason));
     }
 
+    /// An issue at a place that the message does not have.
+    pub fn issue_at(&mut self, severity: Severity, code: IssueCode, place: impl Into<String>, reason: &'static str) {
+        self.run.issues.push(Issue::new(severity, code, place, reason));
+    }
+
+    /// Takes back the resource that the row speaks of: the message makes none here, whatever other rows say.
+    pub fn withhold(&mut self) {
+        self.withheld = true;
+    }
+
     /// Hands over the slots that the rule said.
     pub(crate) fn deliver(&mut self, sink: &mut Sink<'_>) {
         if let Sink::Slots(slots) = sink {
+            slots.withheld |= self.withheld;
             slots.said.append(&mut self.said);
         }
     }

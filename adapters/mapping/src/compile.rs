@@ -9,7 +9,7 @@ use crate::table::{CodeMap, Raw, TableErrors, rows};
 use crate::target::{Cells, Place};
 use contract::{Class, Json, Name};
 use schemas::Tables;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub(crate) fn compile<X: Syntax>(tables: &Tables, shape: Arc<Shape>, syntax: &X) -> Result<Plan<X>, TableErrors> {
@@ -234,14 +234,25 @@ impl<X: Syntax> Compiler<'_, X> {
             None => (false, cell),
         };
         let mut alternatives = Vec::new();
+        let mut fields: Vec<&str> = Vec::new();
         for alternative in split_outside(cell, ';') {
             let mut parts = Vec::new();
             for part in split_outside(alternative, '+') {
-                parts.push(self.key_part(at, part)?);
+                let found = self.key_part(at, part)?;
+                let read = match (&found, part.split_once(':')) {
+                    (Part::Label(_) | Part::Feed, _) => "",
+                    (Part::Rule(_), Some((_, rule))) => self.syntax.key_fields(rule),
+                    (Part::Identifier { .. }, Some((_, selector))) => selector,
+                    _ => part,
+                };
+                fields.extend(read.split(", ").filter(|field| !field.is_empty()));
+                parts.push(found);
             }
             alternatives.push(parts);
         }
-        Some(KeyPlan { shared, alternatives })
+        let mut seen = HashSet::new();
+        fields.retain(|field| seen.insert(*field));
+        Some(KeyPlan { shared, alternatives, fields: fields.join(", ").into() })
     }
 
     fn key_part(&mut self, at: At<'_>, part: &str) -> Option<Part<X>> {

@@ -7,7 +7,7 @@ use crate::finish::{Slots, TraceLine, digest_key};
 use crate::node::{Node, Syntax};
 use crate::plan::*;
 use crate::put::{UNSET, put};
-use crate::resources::{GroupFound, Instance, Own};
+use crate::resources::{GroupFound, Instance, Own, unidentified};
 use crate::scalar::Primitive;
 use contract::{Class, Issue, IssueCode, Json, Key, Severity};
 use std::cell::OnceCell;
@@ -85,7 +85,17 @@ impl<'m, X: Syntax> Run<'m, X> {
     }
 
     pub fn call<'r>(&'r mut self, row: Option<&'m Row<X>>, context: &X::Node<'m>, own: &'r Own<'m, X>) -> Call<'r, 'm, X> {
-        Call { run: self, row, context: context.clone(), own, given: Vec::new(), cleared: false, said: Vec::new(), action: None }
+        Call {
+            run: self,
+            row,
+            context: context.clone(),
+            own,
+            given: Vec::new(),
+            cleared: false,
+            said: Vec::new(),
+            action: None,
+            withheld: false,
+        }
     }
 
     /// All that rows say of one resource.
@@ -192,6 +202,9 @@ impl<'m, X: Syntax> Run<'m, X> {
             Make::Nothing => nodes.iter().for_each(|node| self.mark_all(node)),
             Make::Label(label) => {
                 for index in self.resolve(*label, context, &own.home) {
+                    if self.instances[index].slots.withheld {
+                        continue;
+                    }
                     let value = self.reference(index);
                     let traced = self.traced();
                     self.trace(row, first);
@@ -367,11 +380,8 @@ impl<'m, X: Syntax> Run<'m, X> {
         }
         let key = key.unwrap_or_else(|| {
             let (key, reason) = match mention {
-                true => (digest_key(self, nested.name.clone(), &slots), "named without an identifier: known by what is said of it"),
-                false => (
-                    self.frame_key(nested.name.clone(), self.instances.len()),
-                    "no field identifies this resource: it is a new one with every message",
-                ),
+                true => (digest_key(self, nested.name.clone(), &slots), "named without an identifier: known by what is said of it".into()),
+                false => (self.frame_key(nested.name.clone(), self.instances.len()), unidentified(&nested.name, &nested.key)),
             };
             let severity = if mention { Severity::Information } else { Severity::Warning };
             self.issues.push(Issue::new(severity, IssueCode::Identity, node.place(), reason));

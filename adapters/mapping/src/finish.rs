@@ -11,12 +11,15 @@ use crate::shape::TypeId;
 use contract::{
     Authority, Class, Contribution, Explanation, Issue, IssueCode, Json, Key, Name, Rank, Severity, Slot, Statement, Trace, Translation,
 };
+use std::collections::HashSet;
 
 /// What rows said of one resource so far.
 #[derive(Default)]
 pub(crate) struct Slots {
     accounts: Vec<Account>,
     pub said: Vec<Said>,
+    /// A rule took the resource back.
+    pub withheld: bool,
 }
 
 /// One slot's value while rows add to it.
@@ -141,6 +144,7 @@ impl Slots {
             }
         }
         self.said.extend(other.said);
+        self.withheld |= other.withheld;
     }
 
     /// Words for a person: the first name, as text.
@@ -183,7 +187,13 @@ impl<'m, X: Syntax> Run<'m, X> {
         let mut contributions = Vec::with_capacity(self.instances.len());
         let mut ordinal = 0;
         let groups = std::mem::take(&mut self.groups);
+        // Where each resource stands among the contributions.
+        let mut placed = Vec::with_capacity(self.instances.len());
         for (index, mut instance) in std::mem::take(&mut self.instances).into_iter().enumerate() {
+            placed.push(Some(contributions.len()).filter(|_| !instance.slots.withheld));
+            if instance.slots.withheld {
+                continue;
+            }
             for group in groups.iter().filter(|group| group.parent == index) {
                 self.group_said(group, &mut instance.slots);
             }
@@ -214,14 +224,17 @@ impl<'m, X: Syntax> Run<'m, X> {
             }
         }
         let traces = match self.traces.take() {
-            Some(noted) => explained(&contributions, noted.into_iter().filter_map(Self::trace_of).collect()),
+            Some(noted) => explained(&contributions, noted.into_iter().filter_map(|line| Self::trace_of(line, &placed)).collect()),
             None => Vec::new(),
         };
+        // Several resources may be dated, or made, by one field: what is wrong there is said once.
+        let mut told = HashSet::new();
+        self.issues.retain(|issue| told.insert((issue.place.clone(), issue.reason.clone())));
         Explanation { translation: Translation { contributions, issues: self.issues }, traces, unmapped }
     }
 
-    fn trace_of(line: TraceLine) -> Option<Trace> {
-        let contribution = line.instance.filter(|_| line.placed)?;
+    fn trace_of(line: TraceLine, placed: &[Option<usize>]) -> Option<Trace> {
+        let contribution = line.instance.filter(|_| line.placed).and_then(|instance| placed[instance])?;
         Some(Trace { contribution, element: line.path, place: line.place, row: line.row.to_string() })
     }
 

@@ -19,6 +19,11 @@ pub trait Syntax: Sized + Send + Sync + 'static {
     /// The key rule of this name, for `rule:NAME` in the column `key`.
     fn key_rule(&self, name: &str) -> Option<KeyRule<Self>>;
 
+    /// The fields that a key rule reads, for a person: `PV1-19, PV1-50`.
+    fn key_fields(&self, _name: &str) -> &'static str {
+        ""
+    }
+
     /// Whether `kind` is an identifier type that [`Syntax::identifier`] reads (`CX`, `EI`, `XCN`, `XON`, `HD`).
     fn has_identifier(&self, kind: &str) -> bool;
 

@@ -95,6 +95,8 @@ pub(crate) struct KeyPlan<X: Syntax> {
     /// Equal keys in one message are one resource.
     pub shared: bool,
     pub alternatives: Vec<Vec<Part<X>>>,
+    /// What it reads, for a person: `PV1-19, PV1-44`.
+    pub fields: Box<str>,
 }
 
 pub(crate) enum Part<X: Syntax> {

@@ -180,7 +180,7 @@ impl<'m, X: Syntax> Run<'m, X> {
     }
 
     pub fn give_keys(&mut self, made: &[Option<&'m MessageRow<X>>]) {
-        let mut taken: HashMap<Key, u32> = HashMap::new();
+        let mut taken: HashMap<Key, (u32, usize)> = HashMap::new();
         let mut pending: Vec<usize> = (0..made.len()).collect();
         let mut known = vec![false; made.len()];
         // A key may name other resources' keys; what is left when nothing moves names itself in a ring.
@@ -203,7 +203,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             if pending.len() == before {
                 let stuck = pending.remove(0);
                 known[stuck] = true;
-                self.give_key(stuck, &KeyPlan { shared: false, alternatives: Vec::new() }, &mut taken);
+                self.give_key(stuck, &KeyPlan { shared: false, alternatives: Vec::new(), fields: "".into() }, &mut taken);
             }
         }
         for (index, row) in made.iter().enumerate() {
@@ -213,26 +213,33 @@ impl<'m, X: Syntax> Run<'m, X> {
         }
     }
 
-    fn give_key(&mut self, index: usize, plan: &KeyPlan<X>, taken: &mut HashMap<Key, u32>) {
+    fn give_key(&mut self, index: usize, plan: &KeyPlan<X>, taken: &mut HashMap<Key, (u32, usize)>) {
         let node = self.instances[index].node.clone();
         let name = self.instances[index].name.clone();
         let mention = self.instances[index].class == Class::Mention;
         let (mut key, identified) = match self.key_of(plan, &node, &node) {
             Some((part, identified)) => (Key::new(name, part.system, part.value), identified),
             None => {
-                let reason = "no field identifies this resource: it is a new one with every message";
-                self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, node.place(), reason));
+                let reason = unidentified(&name, plan);
+                self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, self.place_of(index), reason));
                 (self.frame_key(name, taken.len()), false)
             }
         };
-        let count = taken.entry(key.clone()).and_modify(|count| *count += 1).or_insert(1);
-        if *count > 1 && !plan.shared && !mention {
+        let (count, first) = *taken.entry(key.clone()).and_modify(|(count, _)| *count += 1).or_insert((1, index));
+        if count > 1 && !plan.shared && !mention {
             key.value = format!("{}#{count}", key.value).into();
-            let reason = "the same key as another resource of this message: numbered, so that neither is lost";
-            self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, node.place(), reason));
+            let reason = format!("the same key as {}: the two are told apart by their order alone", self.place_of(first));
+            self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, self.place_of(index), reason));
         }
         self.instances[index].identified = identified;
         self.instances[index].key = key;
+    }
+
+    /// Where a resource of a message row is told of.
+    fn place_of(&self, index: usize) -> String {
+        let instance = &self.instances[index];
+        let node = instance.sources.first().and_then(|(_, nodes)| nodes.first()).unwrap_or(&instance.node);
+        node.place()
     }
 
     pub fn frame_key(&self, name: Name, ordinal: usize) -> Key {
@@ -347,6 +354,12 @@ impl<'m, X: Syntax> Run<'m, X> {
         let text = instance.reference.get_or_init(|| self.message.settings.reference(&instance.key).into());
         Json::Object(vec![("reference".into(), Json::String(text.clone()))])
     }
+}
+
+/// Why a resource has the last resort of a key.
+pub(crate) fn unidentified<X: Syntax>(name: &str, plan: &KeyPlan<X>) -> String {
+    let fields = if plan.fields.is_empty() { String::new() } else { format!(" ({})", plan.fields) };
+    format!("no field identifies this {name}{fields}: it is a new one with every message")
 }
 
 /// Percent-encodes what parts of a key are joined by.

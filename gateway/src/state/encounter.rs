@@ -96,9 +96,10 @@ impl Move<'_> {
         self.value.get("prior").is_some_and(|prior| *prior == Json::Bool(true))
     }
 
-    /// When it happened.
+    /// When it happened, where that is stated to the minute at least.
     fn since(&self) -> i64 {
-        self.value.get("since").and_then(Json::as_i64).unwrap_or(self.at)
+        let stated = self.value.get("time").and_then(Json::as_str).and_then(|text| text.parse::<jiff::Timestamp>().ok());
+        stated.map_or(self.at, jiff::Timestamp::as_microsecond)
     }
 
     /// How much its word counts on where a patient is.

@@ -75,6 +75,12 @@ fn errors_and_warnings_from_2_5() {
     let forbidden = vec![issue(Severity::Error, IssueCode::Forbidden, "MSH[1]-3", "not this sender")];
     let error = "ERR||MSH^1^3^1|207^Application internal error^HL70357|E||||not this sender\n";
     check(M251, OutcomeKind::Forbidden, forbidden, &format!("{head}MSA|AR|id 1\n{error}"));
+    let forbidden = vec![issue(Severity::Error, IssueCode::Forbidden, "MSH[1]-9", "not of this feed")];
+    let error = "ERR||MSH^1^9^1|200^Unsupported message type^HL70357|E||||not of this feed\n";
+    check(M251, OutcomeKind::Forbidden, forbidden, &format!("{head}MSA|AR|id 1\n{error}"));
+    let absent = vec![issue(Severity::Warning, IssueCode::Required, "MRG", "not there")];
+    let error = "ERR||MRG|101^Required field missing^HL70357|W||||not there\n";
+    check(M251, OutcomeKind::StoredWithIssues, absent, &format!("{head}MSA|AA|id 1\n{error}"));
     let segment = vec![issue(Severity::Error, IssueCode::Structure, "OBX[3]", "out of place")];
     check(
         M251,

@@ -1,21 +1,61 @@
 //! Merges, links, and numbers that contradict one another.
 
 use super::Ask;
-use crate::identifier::{self, Kind, NHS_NUMBER};
-use crate::keys;
+use crate::identifier::{self, Kind, NHS_NUMBER, Social};
+use crate::keys::{self, Number};
 use crate::node::Node;
 use contract::{Issue, IssueCode, Json, Key, Settings, Severity, Slot};
+use mapping::KeyPart;
 
-/// MRG-1 into PID-3: the loser is replaced by the survivor. Of the loser alone; the survivor's link is rendered.
+/// A number of MRG-1 into PID-3: the loser is replaced by the survivor. Of the loser alone; the survivor's link is
+/// rendered. A number that retires nobody makes no resource: the survivor's own, a national one beside or against local
+/// ones (it goes over to the survivor with the person), one that the feed does not speak for beside one that it does.
 pub fn merge(call: Ask<'_, '_, '_>) {
     let node = *call.context();
     let (Some(loser), Some(survivor)) = (call.own_key().cloned(), call.key("Patient").cloned()) else { return };
-    let at = node.first("MRG-1").unwrap_or(node);
+    let settings = call.settings();
     if loser == survivor {
-        return call.issue(Severity::Warning, IssueCode::Identity, &at, "the number to be merged is the surviving one: nothing is merged");
+        call.withhold();
+        return call.issue(
+            Severity::Warning,
+            IssueCode::Identity,
+            &node,
+            "the number to be merged is the surviving one: nothing is merged",
+        );
+    }
+    let is_loser = |number: &Number<'_>| number.part.system == *loser.system && number.part.value == *loser.value;
+    let is_local = |number: &Number<'_>| !number.is_national() && !is_placed(&number.part, &node, settings);
+    let prior = keys::numbers(&node, "MRG-1", settings);
+    if *loser.system == *NHS_NUMBER && *survivor.system != *NHS_NUMBER {
+        call.withhold();
+        if !prior.iter().any(|number| !number.is_national()) {
+            let reason = "only an NHS number is to be merged into a local number: nothing is merged, name the local number";
+            call.issue(Severity::Warning, IssueCode::Identity, &node, reason);
+        }
+        return;
+    }
+    let speaks = |number: &Number<'_>| settings.speaks_for(&Key::new("Patient", &*number.part.system, &*number.part.value));
+    let spoken = prior.iter().any(|number| is_local(number) && speaks(number));
+    let is_one = prior.iter().any(|number| is_loser(number) && (is_local(number) && (speaks(number) || !spoken) || number.is_national()));
+    if !is_one {
+        return call.withhold();
     }
     let value = call.reference(&survivor);
-    call.say(Slot::Edge { kind: "replaced-by".into(), other: "".into() }, Some(value), &at);
+    call.say(Slot::Edge { kind: "replaced-by".into(), other: "".into() }, Some(value), &node);
+}
+
+/// Whether a number is among the surviving person's own.
+fn is_placed(part: &KeyPart, node: &Node<'_>, settings: &Settings) -> bool {
+    keys::numbers(node, "PID-3", settings).iter().any(|number| number.part == *part)
+}
+
+/// A merge that does not say of what.
+pub fn no_merge(call: Ask<'_, '_, '_>) {
+    let reason = "nothing says which number is merged into this one: nothing is merged";
+    match call.context().first("MRG") {
+        Some(segment) => call.issue_at(Severity::Warning, IssueCode::Required, format!("{}-1", segment.place()), reason),
+        None => call.issue_at(Severity::Warning, IssueCode::Required, "MRG", reason),
+    }
 }
 
 /// A24: the persons of the message's PATIENT groups are linked, and stay two.
@@ -50,24 +90,53 @@ fn edges(call: Ask<'_, '_, '_>, linked: bool) {
 
 /// Two valid NHS numbers for one person: which of them is meant, a person must say.
 pub fn contradiction(root: &Node<'_>, settings: &Settings) -> Option<Issue> {
-    let groups = match root.all("PID") {
-        found if found.is_empty() => return None,
-        found => found,
+    let number = |field: &str, node: &Node<'_>| match field {
+        "PID-19" => match identifier::social(&identifier::text(node, ".")?, settings) {
+            Social::National(digits) => Some(digits),
+            Social::Security | Social::Other => None,
+        },
+        _ => identifier::read(Kind::Cx, node, settings).filter(|part| part.system == NHS_NUMBER).map(|part| part.value),
     };
-    for pid in groups {
+    for pid in root.all("PID") {
         let mut seen: Option<String> = None;
-        for field in ["PID-3", "PID-2", "PID-4"] {
+        for field in ["PID-3", "PID-2", "PID-4", "PID-19"] {
             for node in pid.all(field) {
-                let Some(part) = identifier::read(Kind::Cx, &node, settings).filter(|part| part.system == NHS_NUMBER) else { continue };
+                let Some(found) = number(field, &node) else { continue };
                 match &seen {
-                    Some(number) if *number != part.value => {
+                    Some(number) if *number != found => {
                         let reason = "a second valid NHS number for one person";
                         return Some(Issue::new(Severity::Error, IssueCode::Identity, node.place(), reason));
                     }
-                    _ => seen = Some(part.value),
+                    _ => seen = Some(found),
                 }
             }
         }
     }
     None
+}
+
+/// What is missing or in doubt about whom the message is of: no PID, or two medical record numbers.
+pub fn doubts(root: &Node<'_>, settings: &Settings) -> Vec<Issue> {
+    let mut issues = Vec::new();
+    let groups = match root.all("PATIENT_RESULT") {
+        found if found.is_empty() => vec![*root],
+        found => found,
+    };
+    for group in groups {
+        let found = group.all("PID");
+        if found.is_empty() {
+            let reason = "PID is missing: what the message says is of no known person";
+            issues.push(Issue::new(Severity::Warning, IssueCode::Required, "PID", reason));
+        }
+        for pid in found {
+            let candidates = keys::candidates(&pid, "PID-3", settings);
+            let mut records = candidates.iter().filter(|number| number.is_medical_record());
+            let first = records.next().map(|number| &number.part);
+            if let Some(other) = records.find(|number| Some(&number.part) != first) {
+                let reason = "a second medical record number of the assigner that identifies the person: the lesser one counts";
+                issues.push(Issue::new(Severity::Warning, IssueCode::Identity, other.node.place(), reason));
+            }
+        }
+    }
+    issues
 }

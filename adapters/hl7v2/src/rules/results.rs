@@ -24,12 +24,18 @@ enum Carried {
     Attachment,
 }
 
+/// How many fields an OBX has (2.9).
+const FIELDS: u16 = 33;
 const UCUM: &str = "http://unitsofmeasure.org";
 
 /// The form of the value, with its repetitions; `None` where there is no value.
 fn carried<'m>(obx: &Node<'m>) -> Option<(Carried, Vec<Node<'m>>)> {
-    let nodes: Vec<Node<'m>> = obx.all("OBX-5").into_iter().filter(|node| !node.is_delete()).collect();
+    let lines = obx.lines();
+    let nodes: Vec<Node<'m>> = lines.iter().flat_map(|line| line.all("OBX-5")).filter(|node| !node.is_delete()).collect();
     let first = nodes.first()?;
+    if lines.len() > 1 {
+        return Some((Carried::Text, nodes));
+    }
     let kind = text(obx, "OBX-2").unwrap_or_default();
     let form = match (&*kind, nodes.len()) {
         ("CE" | "CWE" | "CNE" | "CF" | "IS" | "ID", 1) => Carried::Concept,
@@ -102,11 +108,20 @@ pub fn value_range(call: Ask<'_, '_, '_>) {
     call.give(range, &node);
 }
 
-/// Text, of each repetition a line; and whatever is not what its type says.
+/// Text, of each repetition a line, and of each OBX that continues it; and whatever is not what its type says.
 pub fn value_text(call: Ask<'_, '_, '_>) {
+    let deleted = call.context().first("OBX-5").filter(Node::is_delete);
+    if let Some(node) = deleted {
+        call.mark_all(&node);
+        call.issue(Severity::Information, IssueCode::NotMapped, &node, "the value is deleted: nothing is carried in its place");
+    }
     let Some(nodes) = value_of(call, Carried::Text) else { return };
-    let lines: Vec<String> = nodes.iter().filter_map(|node| node.whole_text()).map(|text| text.into_owned()).collect();
+    let segments = call.context().lines();
+    let lines: Vec<String> = segments.iter().map(line).collect();
     nodes.iter().for_each(|node| call.mark_all(node));
+    for segment in segments.iter().skip(1) {
+        mark_repeated(call, &segments[0], segment);
+    }
     let text: String = lines.join("\n").chars().filter(|char| !char.is_control() || matches!(char, '\n' | '\r' | '\t')).collect();
     if !text.trim().is_empty() {
         call.give(Json::from(text), &nodes[0]);
@@ -115,6 +130,25 @@ pub fn value_text(call: Ask<'_, '_, '_>) {
     if number_wanted {
         let reason = "not the number that OBX-2 announces: carried as text";
         call.issue(Severity::Information, IssueCode::DataType, &nodes[0], reason);
+    }
+}
+
+/// The text of one OBX: a line, or one of each repetition.
+fn line(obx: &Node<'_>) -> String {
+    let texts: Vec<_> = obx.all("OBX-5").iter().filter_map(Node::whole_text).collect();
+    texts.join("\n")
+}
+
+/// What a line of a text says again as the first one did.
+fn mark_repeated<'m>(call: &mut Call<'_, 'm, Er7>, first: &Node<'m>, line: &Node<'m>) {
+    for number in 1..=FIELDS {
+        let field = format!("OBX-{number}");
+        let (said, nodes) = (first.all(&field), line.all(&field));
+        let is_known =
+            number <= 5 || said.len() == nodes.len() && said.iter().zip(&nodes).all(|(one, other)| one.whole_text() == other.whole_text());
+        if is_known {
+            nodes.iter().for_each(|node| call.mark_all(node));
+        }
     }
 }
 
@@ -208,7 +242,15 @@ pub fn unit(call: Ask<'_, '_, '_>) {
         return;
     }
     let Some(node) = call.nodes().into_iter().next() else { return };
-    if let Some(unit) = call.make(&node) {
+    let made = match halves(&node) {
+        ([Unit { code: Some(code), .. }, _], true) => {
+            call.mark_all(&node);
+            call.issue(Severity::Warning, IssueCode::DataType, &node, JOINED);
+            Some([("text", Json::from(code))].into_iter().collect())
+        }
+        _ => call.make(&node),
+    };
+    if let Some(unit) = made {
         let url = Json::from(format!("{OWN}OBX-6"));
         call.give([("url", url), ("valueCodeableConcept", unit)].into_iter().collect(), &node);
     }
@@ -283,39 +325,131 @@ fn quantity<'m>(
     Some(value)
 }
 
-/// The unit in words, and its UCUM code where the sender or the table of units tells it; an alternate unit as R4's
-/// translation of a quantity.
+/// A unit as one half of a CWE has it.
+#[derive(Default)]
+struct Unit {
+    code: Option<String>,
+    words: Option<String>,
+    system: Option<String>,
+}
+
+impl Unit {
+    fn is_empty(&self) -> bool {
+        self.code.is_none() && self.words.is_none()
+    }
+
+    fn text(&self) -> Option<&String> {
+        self.words.as_ref().or(self.code.as_ref())
+    }
+
+    /// System and code; `None` where the code says nothing outside of the feed.
+    fn coded(&self, call: Ask<'_, '_, '_>) -> Option<(String, Json)> {
+        let code = self.code.as_deref()?;
+        // A power as its sender wrote it is looked up as any of the ways to write it.
+        let exponent = code.trim_start_matches(['x', 'X', ' ']).strip_prefix("10").map(|rest| rest.trim_start_matches(['*', '^']));
+        let ways = exponent.into_iter().flat_map(|exponent| [format!("10*{exponent}"), format!("10^{exponent}")]);
+        let known = std::iter::once(code.to_owned()).chain(ways).find_map(|way| Some(call.codes(&way)?.first()?.code(&way)));
+        let (system, code) = match (self.system.as_deref(), known) {
+            (Some("UCUM" | "2.16.840.1.113883.6.8"), _) => (UCUM.to_owned(), Json::from(code)),
+            (None | Some("ISO+" | "L" | "ANS+"), Some(known)) => (UCUM.to_owned(), known),
+            (Some(system), _) => (call.settings().own_system(system), Json::from(code)),
+            (None, None) => return None,
+        };
+        let is_code = code.as_str().is_some_and(|code| !code.contains(char::is_whitespace));
+        is_code.then_some((system, code))
+    }
+}
+
+/// The two halves of a unit's CWE, and whether its code had to be put together: the `^` of `10^9/L`, not escaped, cuts it
+/// in two.
+fn halves(unit: &Node<'_>) -> ([Unit; 2], bool) {
+    let mut parts: Vec<Option<String>> =
+        ["1", "2", "3", "4", "5", "6", "7"].iter().map(|number| text(unit, number).map(|text| text.into_owned())).collect();
+    let power = match &parts[..2] {
+        [Some(ten), Some(exponent)] if is_ten(ten) && is_exponent(exponent) => Some(format!("{ten}^{exponent}")),
+        _ => None,
+    };
+    let joined = power.is_some();
+    if joined {
+        parts[1] = power;
+        parts.remove(0);
+        // `10^9/L^UCUM`: the words were left out, and not the system.
+        if parts[2].is_none() && matches!(parts[1].as_deref(), Some("UCUM" | "ISO+" | "ANS+" | "L")) {
+            parts.swap(1, 2);
+        }
+    }
+    let mut parts = parts.into_iter();
+    let mut half = || {
+        let mut part = || parts.next().flatten();
+        Unit { code: part(), words: part(), system: part() }
+    };
+    ([half(), half()], joined)
+}
+
+/// `10`, `x10`, `10*`.
+fn is_ten(text: &str) -> bool {
+    text.trim_start_matches(['x', 'X', '*', ' ']).trim_end_matches('*') == "10"
+}
+
+/// `9/L`, `12/l`.
+fn is_exponent(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    matches!(digits, 1 | 2) && text.len() > digits + 1 && text.as_bytes()[digits] == b'/'
+}
+
+const JOINED: &str = "a component separator that was not escaped cuts the unit in two: read as one";
+
+/// The unit in words, and its code: UCUM where the sender or the table of units tells it in either half. What the other
+/// half says besides is R4's translation of a quantity.
 fn add_unit<'m>(call: &mut Call<'_, 'm, Er7>, value: &mut Json, own: Option<Node<'m>>) {
-    let Some(unit) = own.or_else(|| call.context().first("OBX-6")) else { return };
-    let part = |number: &str| text(&unit, number).map(|text| text.into_owned());
-    let [code, words, system, alternate, alternate_words, alternate_system] = ["1", "2", "3", "4", "5", "6"].map(part);
-    call.mark_all(&unit);
-    lay_unit(call, value, code.clone(), words, system);
-    if alternate.is_some() && alternate != code || alternate_words.is_some() {
+    let Some(node) = own.or_else(|| call.context().first("OBX-6")) else { return };
+    let (halves, joined) = halves(&node);
+    call.mark_all(&node);
+    if joined {
+        call.issue(Severity::Warning, IssueCode::DataType, &node, JOINED);
+    }
+    let [first, second] = halves;
+    let (main, other) = if first.is_empty() { (second, Unit::default()) } else { (first, second) };
+    let alternate_only = node.first("1").is_none() && node.first("2").is_none();
+    let (code, other_code) = (main.coded(call), other.coded(call));
+    if let Some(words) = main.text() {
+        value.set("unit", Json::from(words.as_str()));
+    }
+    if code.is_none() && main.code.is_some() && main.code.as_ref() != main.text() {
+        unit_dropped(call, &node, if alternate_only { "4" } else { "1" });
+    }
+    if other_code.is_none() && other.code.is_some() && other.code.as_ref() != other.text() {
+        unit_dropped(call, &node, "4");
+    }
+    let is_ucum = |code: &Option<(String, Json)>| code.as_ref().is_some_and(|(system, _)| system == UCUM);
+    let (chosen, rest, rest_code) = match !is_ucum(&code) && is_ucum(&other_code) {
+        true => (other_code, Some(&main).filter(|_| code.is_some()), code),
+        false => (code, Some(&other).filter(|other| other.code.is_some() && other.code != main.code || other.words.is_some()), other_code),
+    };
+    set_code(value, chosen);
+    if let Some(rest) = rest {
         let mut translation: Json = value.get("value").map(|number| ("value", number.clone())).into_iter().collect();
-        lay_unit(call, &mut translation, alternate, alternate_words, alternate_system);
+        if let Some(words) = rest.text() {
+            translation.set("unit", Json::from(words.as_str()));
+        }
+        set_code(&mut translation, rest_code);
         let url = Json::from("http://hl7.org/fhir/StructureDefinition/iso21090-PQ-translation");
         let extension = [("url", url), ("valueQuantity", translation)].into_iter().collect();
         value.set("extension", Json::Array(vec![extension]));
     }
 }
 
-fn lay_unit(call: Ask<'_, '_, '_>, value: &mut Json, code: Option<String>, words: Option<String>, system: Option<String>) {
-    if let Some(words) = words.as_ref().or(code.as_ref()) {
-        value.set("unit", Json::from(words.as_str()));
-    }
-    let Some(code) = code else { return };
-    let mapped = call.codes(&code).and_then(|codings| codings.first()).map(|coding| coding.code(&code));
-    let (system, code) = match (system.as_deref(), mapped) {
-        (Some("UCUM" | "2.16.840.1.113883.6.8"), _) => (UCUM.to_owned(), Json::from(code)),
-        (None | Some("ISO+" | "L" | "ANS+"), Some(mapped)) => (UCUM.to_owned(), mapped),
-        (Some(system), _) => (call.settings().own_system(system), Json::from(code)),
-        (None, None) => return,
-    };
-    let is_code = code.as_str().is_some_and(|code| !code.contains(char::is_whitespace));
-    if is_code {
+fn set_code(value: &mut Json, coded: Option<(String, Json)>) {
+    if let Some((system, code)) = coded {
         value.set("system", Json::from(system));
         value.set("code", code);
+    }
+}
+
+fn unit_dropped<'m>(call: &mut Call<'_, 'm, Er7>, unit: &Node<'m>, part: &str) {
+    if let Some(code) = unit.first(part) {
+        let reason = "the unit's code is of no coding system: its words alone are carried";
+        call.issue(Severity::Information, IssueCode::NotMapped, &code, reason);
     }
 }
 

@@ -61,7 +61,22 @@ fn keys_in_their_order() {
     let last = key("(msg (pid (born 1970)) (visit (x 1)))");
     assert!(last[0].starts_with("Patient urn:landbridge:f:frame ") && last[0].ends_with(":0"), "{last:?}");
     assert!(last[1].starts_with("Encounter urn:landbridge:f:frame ") && last[1].ends_with(":1"), "{last:?}");
-    assert_eq!(last[2..], ["warning identity ", "warning identity visit@3"]);
+    assert_eq!(last[2..], ["warning identity pid@1", "warning identity visit@3"]);
+    let reasons = |message: &str| -> Vec<String> {
+        let issues = explain_with(&engine, message, &settings(), false).translation.issues;
+        issues.into_iter().filter(|issue| issue.code == contract::IssueCode::Identity).map(|issue| issue.reason.into_owned()).collect()
+    };
+    assert_eq!(
+        reasons("(msg (pid (born 1970)) (visit (x 1)))"),
+        [
+            "no field identifies this Patient (pid/id): it is a new one with every message",
+            "no field identifies this Encounter (id, number): it is a new one with every message",
+        ]
+    );
+    assert_eq!(
+        reasons("(msg (pid (id u^1)) (visit (id v^2)) (visit (id v^2)))"),
+        ["the same key as visit@3: the two are told apart by their order alone"]
+    );
     // Another message, another resource.
     assert_ne!(key("(msg (pid (born 1971)))")[0], last[0]);
 }

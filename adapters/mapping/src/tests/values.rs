@@ -156,7 +156,8 @@ fn conditions_constants_and_what_deletes() {
                 "information altered born@3",
             ],
         ),
-        ("(born soon)", vec!["warning data-type born@3", "warning data-type born@3"]),
+        // Two rows read it, and what is wrong with it is said once.
+        ("(born soon)", vec!["warning data-type born@3"]),
     ] {
         let message = format!("(msg (pid (id u^1) {given}))");
         let found: Vec<String> = said(&engine, &message)

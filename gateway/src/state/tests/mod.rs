@@ -168,7 +168,7 @@ impl Message {
 
     /// What was said last happened at this hour.
     fn since(mut self, hour: i64) -> Self {
-        self.step_value("since", Json::Number((MIDNIGHT + hour * 3_600_000_000).to_string().into()));
+        self.step_value("time", Json::string(Timestamp::from_microsecond(MIDNIGHT + hour * 3_600_000_000).unwrap().to_string()));
         self
     }
 
