@@ -142,7 +142,7 @@ impl Page<'_> {
             let entries: Vec<Operand> = entries.collect();
             filter.any.extend(entries);
         }
-        corridor.ask(grant, move |store, grant| store.audit_search(grant, &query)).await
+        corridor.look(grant, move |store, grant| store.audit_search(grant, &query)).await
     }
 }
 
@@ -161,7 +161,7 @@ fn fits(filter: &Filter, event: &Rendered) -> bool {
 async fn entry(corridor: &Corridor, grant: &Arc<Grant>, id: &str) -> Result<Option<Entry>, Fault> {
     let filter = Filter { parameter: "_id".into(), any: vec![Operand::Id(id.to_owned())] };
     let query = Query { kind: KIND.into(), filters: vec![filter], count: 1, cursor: None };
-    let page = corridor.ask(grant, move |store, grant| store.audit_search(grant, &query)).await?;
+    let page = corridor.look(grant, move |store, grant| store.audit_search(grant, &query)).await?;
     Ok(page.entries.into_iter().find(|(found, _)| found == id).map(|(_, entry)| entry))
 }
 

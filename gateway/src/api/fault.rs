@@ -164,6 +164,7 @@ impl From<StoreError> for Fault {
                 Fault::Unavailable
             }
             StoreError::Busy => Fault::Busy,
+            StoreError::TooCostly => Fault::TooCostly("the search takes too long: narrow it, or give fewer alternatives".into()),
             StoreError::Refused(reason) => {
                 tracing::error!(reason, "the store refused a read");
                 Fault::Exception

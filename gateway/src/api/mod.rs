@@ -36,11 +36,14 @@ use served::Served;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// The form of a `_search`, in bytes.
 const FORM_BYTES_MAX: usize = 64 * 1024;
 /// How long a form may take to arrive.
 const FORM_SECONDS_MAX: u64 = 15;
+/// Reads by name that are under way at once.
+const READS_AT_ONCE: usize = 32;
 /// What of a request stands in its entry, in bytes; and before anyone is known.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 + FORM_BYTES_MAX;
 const REQUEST_BYTES_MAX_UNKNOWN: usize = 2048;
@@ -82,6 +85,10 @@ struct Corridor {
     refusals: Refusals,
     metadata: Bytes,
     smart: Option<Bytes>,
+    /// As many reads are under way at once, and as many searches: more would only wait for the same processors, each with
+    /// a connection and a thread of its own.
+    reads: Arc<Semaphore>,
+    searches: Arc<Semaphore>,
 }
 
 impl Api {
@@ -99,6 +106,8 @@ impl Api {
             refusals: Refusals::new(store.clone(), settings.clock.clone()),
             metadata: capability::statement(&served, &settings)?,
             smart: capability::smart(&served, &settings),
+            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            searches: Arc::new(Semaphore::new(2 * std::thread::available_parallelism().map_or(2, usize::from))),
             store,
             verifier,
             settings,
@@ -291,14 +300,40 @@ impl Corridor {
         grant.map(Arc::new).map_err(|error| Fault::BadToken(error.word()))
     }
 
-    /// Asks the store off the runtime's own threads: it waits for disks.
+    /// Asks the store for what has a name.
     async fn ask<T: Send + 'static>(
         &self,
         grant: &Arc<Grant>,
         question: impl FnOnce(&dyn Store, &Grant) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Fault> {
+        self.ask_at(&self.reads, grant, question).await
+    }
+
+    /// Asks the store for what has to be looked for. Searches hold up no reads.
+    async fn look<T: Send + 'static>(
+        &self,
+        grant: &Arc<Grant>,
+        question: impl FnOnce(&dyn Store, &Grant) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.ask_at(&self.searches, grant, question).await
+    }
+
+    /// Off the runtime's own threads: it waits for disks.
+    async fn ask_at<T: Send + 'static>(
+        &self,
+        desk: &Arc<Semaphore>,
+        grant: &Arc<Grant>,
+        question: impl FnOnce(&dyn Store, &Grant) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Fault> {
+        // Who leaves while waiting gives up the place; a question that was begun keeps it to its end.
+        let place = desk.clone().acquire_owned().await.map_err(|_| Fault::Busy)?;
         let (store, grant) = (self.store.clone(), grant.clone());
-        match tokio::task::spawn_blocking(move || question(&*store, &grant)).await {
+        let asked = move || {
+            let answer = question(&*store, &grant);
+            drop(place);
+            answer
+        };
+        match tokio::task::spawn_blocking(asked).await {
             Ok(answer) => Ok(answer?),
             Err(_) => Err(Fault::Exception),
         }

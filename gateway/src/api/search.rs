@@ -35,7 +35,7 @@ pub async fn search(
     }
     let mut query = asked.query.clone();
     query.cursor = start.and_then(|position| position.cursor);
-    let page = corridor.ask(grant, move |store, grant| store.search(grant, &query)).await?;
+    let page = corridor.look(grant, move |store, grant| store.search(grant, &query)).await?;
     let next = page.next.filter(|_| asked.query.count > 0).map(Into::into);
     let mut bundle = Bundle::searchset(page.total, links.this(), links.next(next));
     let mut answer = Answer::json(StatusCode::OK, Bytes::new());

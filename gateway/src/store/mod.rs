@@ -175,6 +175,8 @@ pub enum StoreError {
     Unavailable(String),
     /// The queue is full.
     Busy,
+    /// The search took longer than it may.
+    TooCostly,
     /// Not possible as asked (a cursor of another query, a newer schema, a corrupt file), in words for the operator.
     Refused(String),
 }
@@ -184,6 +186,7 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Unavailable(code) => write!(f, "the store is not available ({code})"),
             StoreError::Busy => f.write_str("the store's queue is full"),
+            StoreError::TooCostly => f.write_str("the search takes too long"),
             StoreError::Refused(reason) => f.write_str(reason),
         }
     }

@@ -126,6 +126,7 @@ async fn the_stores_troubles_are_told_without_its_words() {
     for (failure, status, code, retry) in [
         (StoreError::Unavailable("SQLITE_IOERR at /secret".into()), 503, "transient", "5"),
         (StoreError::Busy, 503, "throttled", "5"),
+        (StoreError::TooCostly, 400, "too-costly", ""),
         (StoreError::Refused("secret".into()), 500, "exception", ""),
     ] {
         *gateway.store.failure.lock().unwrap() = Some(failure);

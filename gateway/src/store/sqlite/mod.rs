@@ -35,12 +35,16 @@ use jiff::tz::TimeZone;
 use ledger::{Ledger, Mark};
 use names::{Names, find_feed};
 use pool::Pool;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, Transaction, TransactionBehavior};
 use schema::{ACCESS_DB, LANDBRIDGE_DB};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// A search that takes longer holds up all others.
+const SEARCH_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What a store is opened with.
 pub struct Options {
@@ -58,6 +62,8 @@ pub struct Options {
     /// Random, another for each process: it names this incarnation's audit writers.
     pub incarnation: u64,
     pub faults: Arc<dyn Faults>,
+    /// How long one search may take.
+    pub search_time: Duration,
 }
 
 impl Options {
@@ -72,6 +78,7 @@ impl Options {
             plan: Plan::built_in(),
             incarnation: uuid::Uuid::new_v4().as_u64_pair().0,
             faults: Arc::new(NoFaults),
+            search_time: SEARCH_TIME_MAX,
         }
     }
 }
@@ -82,6 +89,7 @@ pub struct SqliteStore {
     access: Pool,
     index: Arc<Index>,
     clock: Clock,
+    search_time: Duration,
     intake: Group<IntakeDesk>,
     access_writer: Group<AccessDesk>,
 }
@@ -121,6 +129,7 @@ impl SqliteStore {
             access: Pool::new(ACCESS_DB, directory),
             index,
             clock: options.clock,
+            search_time: options.search_time,
         })
     }
 
@@ -169,7 +178,7 @@ impl Store for SqliteStore {
     }
 
     fn search(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError> {
-        self.landbridge.read(|connection| query::search(connection, &self.index, grant, query, self.clock.now()))
+        self.landbridge.read_within(self.search_time, |connection| query::search(connection, &self.index, grant, query, self.clock.now()))
     }
 
     fn record(&self, entry: Entry) -> Pending<()> {
@@ -177,7 +186,10 @@ impl Store for SqliteStore {
     }
 
     fn audit_search(&self, grant: &Grant, query: &Query) -> Result<AuditPage, StoreError> {
-        self.landbridge.read(|landbridge| self.access.read(|access| audit::search([landbridge, access], grant, query, self.clock.now())))
+        let search =
+            |landbridge: &Transaction<'_>, access: &Transaction<'_>| audit::search([landbridge, access], grant, query, self.clock.now());
+        self.landbridge
+            .read_within(self.search_time, |landbridge| self.access.read_within(self.search_time, |access| search(landbridge, access)))
     }
 
     fn journal(&self, filter: &JournalFilter, count: usize) -> Result<Vec<JournalRow>, StoreError> {
@@ -262,6 +274,7 @@ fn fitted(connection: &mut Connection, plan: Arc<Plan>, zone: TimeZone) -> Resul
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         match error {
+            rusqlite::Error::SqliteFailure(code, _) if code.code == rusqlite::ErrorCode::OperationInterrupted => StoreError::TooCostly,
             rusqlite::Error::SqliteFailure(code, _) => StoreError::Unavailable(format!("sqlite {} {:?}", code.extended_code, code.code)),
             rusqlite::Error::SqlInputError { error, .. } => StoreError::Unavailable(format!("sqlite {}", error.extended_code)),
             _ => StoreError::Unavailable("a row is not as expected".into()),

@@ -50,6 +50,23 @@ impl Engine for Folder {
 for_engine!(Folder::new());
 
 #[test]
+fn a_search_that_takes_too_long_is_broken_off() {
+    let folder = Folder::new();
+    let store = folder.store();
+    for number in 0..40 {
+        let said = Message::at(1).says(&patient(&number.to_string()), r#"{"birthDate":"1970-01-01"}"#);
+        wait(store.commit(&Warrant::for_tests("pas"), arrival(&number.to_string(), OutcomeKind::Stored), said.translation())).unwrap();
+    }
+    let born = |year: i32| date(Prefix::Ne, &format!("{year}-01-01"));
+    let costly = query("Patient", vec![("birthdate", (1900..1960).map(born).collect()), ("birthdate", (1900..1960).map(born).collect())]);
+    assert!(store.search(&everything(), &costly).is_ok());
+    drop(store);
+    let hasty = SqliteStore::open(Options { search_time: Duration::ZERO, ..folder.options() }).unwrap();
+    assert_eq!(hasty.search(&everything(), &costly).map(|_| ()), Err(StoreError::TooCostly));
+    assert!(hasty.read(&everything(), "Patient", &id(&patient("1"))).is_ok(), "the connection is as it was");
+}
+
+#[test]
 fn findings_are_counted() {
     let folder = Folder::new();
     let store = folder.store();
