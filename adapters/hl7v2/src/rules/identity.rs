@@ -146,7 +146,7 @@ pub fn doubts(root: &Node<'_>, settings: &Settings) -> Vec<Issue> {
     };
     for group in groups {
         let found = group.all("PID");
-        if found.is_empty() && issues.is_empty() {
+        if found.is_empty() && !issues.iter().any(|issue: &Issue| issue.place == "PID") {
             let reason = "PID is missing: what the message says is of no known person";
             issues.push(Issue::new(Severity::Warning, IssueCode::Required, "PID", reason));
         }
