@@ -44,6 +44,7 @@ pub(crate) fn named(name: &str) -> Option<Rule<Er7>> {
         "ndl_system" => ndl_system,
         "nhs_verification" => nhs_verification,
         "no_merge" => identity::no_merge,
+        "prior_numbers" => identity::prior_numbers,
         "recorded" => recorded,
         "reference_range" => results::reference_range,
         "ssn_system" => ssn_system,

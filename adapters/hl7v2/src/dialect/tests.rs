@@ -178,6 +178,10 @@ fn a_merge_into_itself_is_no_edge() {
     let merge = |number: &str| adt("A40", &format!("PID|||8^^^RXX||Test^Ann\nMRG|{number}^^^RXX"));
     check(&merge("7"), &["Edge(replaced-by) = {\"reference\":\"Patient/"], &["nothing is merged"]);
     check(&merge("8"), &["nothing is merged"], &["Edge("]);
+    // Another of the survivor's own numbers, and one of the two alone.
+    let own = merge("8").replace("PID|||8^^^RXX", "PID|||9^^^RXX^MR~8^^^RXX");
+    check(&own, &["nothing is merged"], &["Edge("]);
+    check(&merge("8").replace("MRG|8", "MRG|7^^^RXX~8"), &["Edge(replaced-by) = {"], &["nothing is merged"]);
 }
 
 #[test]
@@ -200,6 +204,15 @@ fn every_local_number_of_a_merge_is_retired() {
     edges("7^^^RXX~6^^^RXX", 2);
     edges("7^^^RXX~80^^^LAB~9434765919^^^NHS", 1);
     edges("7^^^RXX~70^^^LAB", 2);
+    // Each with its own number, and with the national one.
+    let two = merge("7^^^RXX~6^^^RXX~9434765919^^^NHS").replace("~80^^^LAB~9434765919^^^NHS", "");
+    let shown = shown(&translate(two.replace('\n', "\r").as_bytes()).unwrap());
+    let identifiers: Vec<&str> = shown.lines().filter(|line| line.contains("identifier MRG-1")).collect();
+    assert!(identifiers.len() == 2, "{shown}");
+    for (line, own) in identifiers.iter().zip(["7", "6"]) {
+        let values: Vec<&str> = line.split("\"value\":\"").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert_eq!(values, [own, "9434765919"], "{line}");
+    }
     // The feed speaks for no number of another house.
     edges("7^^^RXX~70^^^X&1.2.3&ISO", 1);
     edges("7^^^RXX~8^^^RXX", 1);

@@ -8,45 +8,67 @@ use contract::{Issue, IssueCode, Json, Key, Settings, Severity, Slot};
 use mapping::KeyPart;
 
 /// A number of MRG-1 into PID-3: the loser is replaced by the survivor. Of the loser alone; the survivor's link is
-/// rendered. A number that retires nobody makes no resource: the survivor's own, a national one beside or against local
-/// ones (it goes over to the survivor with the person), one that the feed does not speak for beside one that it does.
+/// rendered. A number that retires nobody makes no resource.
 pub fn merge(call: Ask<'_, '_, '_>) {
     let node = *call.context();
     let (Some(loser), Some(survivor)) = (call.own_key().cloned(), call.key("Patient").cloned()) else { return };
     let settings = call.settings();
-    if loser == survivor {
+    let (is_national, retired) = (*loser.system == *NHS_NUMBER, retired(&node, settings));
+    if loser != survivor && is_national && *survivor.system != *NHS_NUMBER {
         call.withhold();
-        return call.issue(
-            Severity::Warning,
-            IssueCode::Identity,
-            &node,
-            "the number to be merged is the surviving one: nothing is merged",
-        );
-    }
-    let is_loser = |number: &Number<'_>| number.part.system == *loser.system && number.part.value == *loser.value;
-    let is_local = |number: &Number<'_>| !number.is_national() && !is_placed(&number.part, &node, settings);
-    let prior = keys::numbers(&node, "MRG-1", settings);
-    if *loser.system == *NHS_NUMBER && *survivor.system != *NHS_NUMBER {
-        call.withhold();
-        if !prior.iter().any(|number| !number.is_national()) {
+        if keys::numbers(&node, "MRG-1", settings).iter().all(Number::is_national) {
             let reason = "only an NHS number is to be merged into a local number: nothing is merged, name the local number";
             call.issue(Severity::Warning, IssueCode::Identity, &node, reason);
         }
         return;
     }
-    let speaks = |number: &Number<'_>| settings.speaks_for(&Key::new("Patient", &*number.part.system, &*number.part.value));
-    let spoken = prior.iter().any(|number| is_local(number) && speaks(number));
-    let is_one = prior.iter().any(|number| is_loser(number) && (is_local(number) && (speaks(number) || !spoken) || number.is_national()));
-    if !is_one {
-        return call.withhold();
+    if loser == survivor || !is_national && !retired.iter().any(|part| is_key(part, &loser)) {
+        call.withhold();
+        if retired.iter().all(|part| is_key(part, &survivor)) {
+            let reason = "the number to be merged is the surviving one: nothing is merged";
+            call.issue(Severity::Warning, IssueCode::Identity, &node, reason);
+        }
+        return;
     }
     let value = call.reference(&survivor);
     call.say(Slot::Edge { kind: "replaced-by".into(), other: "".into() }, Some(value), &node);
 }
 
+/// The numbers of MRG-1 as identifiers of one of those that it retires: not those of another, nor the survivor's.
+pub fn prior_numbers(call: Ask<'_, '_, '_>) {
+    let (context, settings, own) = (*call.context(), call.settings(), call.own_key().cloned());
+    let retired = retired(&context, settings);
+    for node in call.nodes() {
+        let part = identifier::read(Kind::Cx, &node, settings);
+        let is_others = part.is_some_and(|part| {
+            !own.as_ref().is_some_and(|own| is_key(&part, own)) && (retired.contains(&part) || is_surviving(&part, &context, settings))
+        });
+        if is_others {
+            call.mark_all(&node);
+        } else if let Some(value) = call.make(&node) {
+            call.give(value, &node);
+        }
+    }
+}
+
+/// The local numbers in MRG-1 that are not the survivor's: where the feed speaks for any of them, those alone.
+fn retired(node: &Node<'_>, settings: &Settings) -> Vec<KeyPart> {
+    let numbers = keys::numbers(node, "MRG-1", settings).into_iter().filter(|number| !number.is_national());
+    let mut parts: Vec<KeyPart> = numbers.map(|number| number.part).filter(|part| !is_surviving(part, node, settings)).collect();
+    let speaks = |part: &KeyPart| settings.speaks_for(&Key::new("Patient", part.system.as_str(), part.value.as_str()));
+    if parts.iter().any(speaks) {
+        parts.retain(speaks);
+    }
+    parts
+}
+
 /// Whether a number is among the surviving person's own.
-fn is_placed(part: &KeyPart, node: &Node<'_>, settings: &Settings) -> bool {
+fn is_surviving(part: &KeyPart, node: &Node<'_>, settings: &Settings) -> bool {
     keys::numbers(node, "PID-3", settings).iter().any(|number| number.part == *part)
+}
+
+fn is_key(part: &KeyPart, key: &Key) -> bool {
+    *key.system == *part.system && *key.value == *part.value
 }
 
 /// A merge that does not say of what.
@@ -124,7 +146,7 @@ pub fn doubts(root: &Node<'_>, settings: &Settings) -> Vec<Issue> {
     };
     for group in groups {
         let found = group.all("PID");
-        if found.is_empty() {
+        if found.is_empty() && !issues.iter().any(|issue: &Issue| issue.place == "PID") {
             let reason = "PID is missing: what the message says is of no known person";
             issues.push(Issue::new(Severity::Warning, IssueCode::Required, "PID", reason));
         }
