@@ -61,7 +61,6 @@ pub(crate) fn named(name: &str) -> Option<Rule<Er7>> {
         "value_ratio" => results::value_ratio,
         "value_text" => results::value_text,
         "value_when" => results::value_when,
-        "visit_unnamed" => encounter::visit_unnamed,
         "xcn_system" => xcn_system,
         "xon_system" => xon_system,
         _ => return None,

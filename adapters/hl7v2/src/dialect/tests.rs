@@ -527,28 +527,3 @@ fn what_is_carried_is_no_issue() {
     check(&born("\"\""), &["Element(birthDate) = cleared"], &["PID[1]-7"]);
     check(&adt("A01", "PID|||8^^^RXX\nPV1||I|||||||||||||||||V1^^^RXX-V^VN"), &["visit number"], &["PV1[1]-19"]);
 }
-
-#[test]
-fn what_is_no_step_of_a_visit_makes_none_without_a_number() {
-    let unnamed = ["information: PV1[1]: no visit number (PV1-19)"];
-    let none = ["\nEncounter ", "\nEpisodeOfCare ", "\nCoverage ", "PV1[1]-"];
-    for event in ["A24", "A28", "A31", "A37", "A40"] {
-        let person = |visit: &str| adt(event, &format!("PID|||8^^^RXX||Test^Ann\nPV1||I|ELM^2^4|||||||||||||||||{visit}||||||||||||9"));
-        check(&person("").replace("|||||||||||||9", "|2|||||||||||||||||||||||||||||||||E1"), &unnamed, &[]);
-        check(&adt(event, "PID|||8^^^RXX||Test^Ann\nPV1||I|ELM^2^4|||||||||||||||||2"), &unnamed, &none);
-        check(
-            &adt(event, "PID|||8^^^RXX||Test^Ann\nPV1||I|ELM^2^4||||||||||||||||V1"),
-            &["Encounter urn:landbridge:pas:PV1-19 V1\n"],
-            &unnamed,
-        );
-    }
-    let laboratory = |visit: &str| {
-        result("OBX|1|NM|K^Potassium||4.1|mmol/L|||||F").replace("OBR|1", &format!("PV1||I|ELM^2^4||||||||||||||||{visit}\nOBR|1"))
-    };
-    check(&laboratory(""), &unnamed, &none);
-    check(&laboratory("V1"), &["Encounter urn:landbridge:pas:PV1-19 V1 (mention)\n"], &unnamed);
-    let admitted = format!("{}202603020900", "|".repeat(25));
-    check(&laboratory(&admitted), &["Encounter https://hospital.example/id/mrn 8|pas|202603020900 (mention)\n"], &unnamed);
-    // An event of the visit itself is kept, numbered or not.
-    check(&adt("A08", "PID|||8^^^RXX\nPV1||I|ELM^2^4"), &["Encounter urn:landbridge:pas:frame"], &unnamed);
-}

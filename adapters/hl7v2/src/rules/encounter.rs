@@ -2,7 +2,7 @@
 
 use super::Ask;
 use crate::node::Node;
-use contract::{IssueCode, Json, Name, Severity, Slot};
+use contract::{Json, Name, Slot};
 
 /// What an event makes of the visit's status (Ch. 3); `None`: it says nothing of it.
 fn status_of(event: &str) -> Option<&'static str> {
@@ -58,16 +58,6 @@ pub fn move_status(call: Ask<'_, '_, '_>) {
     }
     if let Some(status) = status_of(&event) {
         say(call, "status".into(), "status", [("status", Json::from(status))].into_iter().collect(), &node);
-    }
-}
-
-/// PV1 of a message that is no step of a visit, without what would tell which visit it names.
-pub fn visit_unnamed(call: Ask<'_, '_, '_>) {
-    let segments: Vec<Node<'_>> = ["PV1", "PV2"].iter().flat_map(|name| call.context().all(name)).collect();
-    segments.iter().for_each(|segment| call.mark_all(segment));
-    if let Some(visit) = segments.first() {
-        let reason = "no visit number (PV1-19) and no time of admission (PV1-44): no Encounter is made of it";
-        call.issue(Severity::Information, IssueCode::Identity, visit, reason);
     }
 }
 
