@@ -136,7 +136,7 @@ fn items<'a>(moves: &[Move<'a>], kind: &str) -> Vec<Item<'a>> {
     let mut live: Vec<Item<'a>> = Vec::new();
     for one in moves.iter().filter(|one| one.weight() >= greatest) {
         if one.kind() == "cancel" {
-            if let Some(at) = live.iter().rposition(|item| one.cancels(item.event)) {
+            if let Some(at) = live.iter().rposition(|item| item.from.is_some() && one.cancels(item.event)) {
                 let cancelled = live.remove(at).value;
                 // Where the patient was until then the patient still is.
                 if let Some(before) = live[..at].last_mut().filter(|before| before.from.is_none()) {

@@ -105,6 +105,7 @@ fn beds_follow_one_another() {
         ("what was until the first move", vec![event("A02", 2, "W2").prior("W1")], "W1 completed -02:00, W2 active 02:00-"),
         ("is what was admitted into", vec![admitted(), event("A02", 2, "W2").prior("W1")], "W1 completed 01:00-02:00, W2 active 02:00-"),
         ("and still is where the move is cancelled", vec![event("A02", 2, "W2").prior("W1"), event("A12", 3, "")], "W1 active -"),
+        ("a second cancel finds nothing", vec![event("A02", 2, "W2").prior("W1"), event("A12", 3, ""), event("A12", 4, "")], "W1 active -"),
         (
             "a move happened before it was told",
             vec![admitted(), event("A02", 4, "W2").since(2)],
