@@ -63,18 +63,18 @@ impl Adapter for CdaAdapter {
 
     fn translate(&self, frame: &Frame, envelope: &Envelope) -> Result<Translation, Rejection> {
         self.with_document(frame, envelope, |engine, message, issues| {
-            let mut translation = engine.translate(message);
+            let mut translation = engine.translate(message)?;
             translation.issues.extend(issues);
-            translation
+            Ok(translation)
         })
     }
 
     fn explain(&self, frame: &Frame, envelope: &Envelope) -> Result<Explanation, Rejection> {
         self.with_document(frame, envelope, |engine, message, issues| {
-            let mut explanation = engine.explain(message);
+            let mut explanation = engine.explain(message)?;
             explanation.unmapped.extend(issues.iter().map(|issue| issue.place.clone()));
             explanation.translation.issues.extend(issues);
-            explanation
+            Ok(explanation)
         })
     }
 
@@ -89,7 +89,7 @@ impl CdaAdapter {
         &self,
         frame: &Frame,
         envelope: &Envelope,
-        done: impl for<'m> FnOnce(&'m Engine<Cda>, &'m Message<'m, Cda>, Vec<Issue>) -> T,
+        done: impl for<'m> FnOnce(&'m Engine<Cda>, &'m Message<'m, Cda>, Vec<Issue>) -> Result<T, Rejection>,
     ) -> Result<T, Rejection> {
         let document = Document::read(frame)?;
         let root = document.node();
@@ -98,7 +98,7 @@ impl CdaAdapter {
         let mut settings = self.settings.clone();
         settings.timezone = made.and_then(|made| stamp::zone(&made)).unwrap_or(settings.timezone);
         let message = Message { table: "CDA", root, frame, envelope, settings: &settings, sequence: 0, weight: Weight::default() };
-        Ok(done(&self.engine, &message, untranslated_sections(&root)))
+        done(&self.engine, &message, untranslated_sections(&root))
     }
 }
 

@@ -5,7 +5,7 @@ use crate::node::Node;
 use crate::syntax::Cda;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use contract::{IssueCode, Json, Severity, Slot};
+use contract::{IssueCode, Json, Key, Severity, Slot};
 use mapping::{Call, KeyPart, Node as _};
 
 type Rule<'c, 'r, 'm> = &'c mut Call<'r, 'm, Cda>;
@@ -189,19 +189,30 @@ pub fn document_url(call: Rule<'_, '_, '_>) {
 
 /// Which document sets it belongs to, and which document it replaces (`state.md`, Documents): the set of its setId, or
 /// of the setId of the document that it replaces; that of its own id, which a later RPLC names; that of the document it
-/// replaces. So a replaced document is superseded whichever comes first. The value is
-/// `{"version":n,"at":µs,"document":SYSTEM|VALUE,"replaces":SYSTEM|VALUE}`.
+/// replaces. So a replaced document is superseded whichever comes first. Names are those of the documents' keys, so that a
+/// feed cannot supersede another's ([`Settings::own_key`]). The value is
+/// `{"version":n,"at":µs,"document":SYSTEM|VALUE,"replaces":SYSTEM|VALUE,"target":SYSTEM|VALUE}`, the last as the message
+/// gives it.
 pub fn document_set(call: Rule<'_, '_, '_>) {
     let root = *call.root();
-    let Some(document) = call.own_key().map(|key| format!("{}|{}", key.system, key.value)) else { return };
+    let Some(own) = call.own_key().cloned() else { return };
+    let shown = |system: &str, value: &str| format!("{system}|{value}");
+    let document = shown(&own.system, &own.value);
     let replaced: Vec<Node<'_>> =
         root.all("relatedDocument").into_iter().filter(|related| related.value("typeCode") == Some("RPLC")).collect();
     for path in ["parentDocument/setId", "parentDocument/versionNumber"] {
         replaced.iter().flat_map(|related| related.all(path)).for_each(|node| call.mark_all(&node));
     }
     let settings = call.settings();
-    let named = |id: Node<'_>| read(&id, settings).map(|part| format!("{}|{}", part.system, part.value));
-    let parents: Vec<String> = replaced.iter().flat_map(|related| related.all("parentDocument/id")).filter_map(named).collect();
+    let named = |part: KeyPart| {
+        let key = settings.own_key(Key::new(own.kind.clone(), part.system, part.value));
+        shown(&key.system, &key.value)
+    };
+    let ids = replaced.iter().flat_map(|related| related.all("parentDocument/id"));
+    let stated: Vec<KeyPart> = ids.filter_map(|id| read(&id, settings)).collect();
+    let target = stated.first().map(|part| shown(&part.system, &part.value));
+    let parents: Vec<String> = stated.into_iter().map(named).collect();
+    let named = |id: Node<'_>| read(&id, settings).map(named);
     let set = root.first("setId").and_then(named);
     let set = set.or_else(|| replaced.iter().find_map(|related| related.first("parentDocument/setId").and_then(named)));
     let number = |node: Option<Node<'_>>| node.and_then(|node| node.text()).and_then(|text| text.parse::<i64>().ok());
@@ -214,7 +225,8 @@ pub fn document_set(call: Rule<'_, '_, '_>) {
     let said = |version: i64| {
         let members = [("version", Json::from(version)), ("at", Json::from(at)), ("document", Json::from(document.as_str()))];
         let replaces = parents.first().map(|parent| ("replaces", Json::from(parent.as_str())));
-        members.into_iter().chain(replaces).collect::<Json>()
+        let target = target.as_deref().map(|target| ("target", Json::from(target)));
+        members.into_iter().chain(replaces).chain(target).collect::<Json>()
     };
     // In the set of a document that it replaces it comes after that one, whatever their times say.
     let sets = set.map(|set| (set, version.or(after).unwrap_or(0))).into_iter();

@@ -1,6 +1,12 @@
 use crate::{IdKey, Key};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Resources that carry a person's record: a feed speaks of those alone whose assigner is its own, or is refused.
+pub const OF_A_PERSON: [&str; 3] = ["Patient", "Encounter", "DiagnosticReport"];
+
+/// Resources that feeds only mention, and have in common.
+pub const DIRECTORY: [&str; 5] = ["Practitioner", "PractitionerRole", "Organization", "Location", "Device"];
+
 /// What a feed's configuration says that bears on translation. Part of the recipe: other settings, another translation.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -83,8 +89,41 @@ impl Settings {
                 .is_some_and(|rest| rest.starts_with(':'))
     }
 
+    /// The key under which this feed's word of a resource stands. By an assigner that is not its own a feed cannot touch
+    /// what others say: its word stands in its own namespace. Keys of [`OF_A_PERSON`] stay, so that `admit` can refuse
+    /// them; those of [`DIRECTORY`] stay, because there many feeds speak of one and the same.
+    pub fn own_key(&self, key: Key) -> Key {
+        if self.speaks_for(&key) || OF_A_PERSON.contains(&&*key.kind) || DIRECTORY.contains(&&*key.kind) {
+            return key;
+        }
+        Key { system: self.own_system(&key.system).into(), ..key }
+    }
+
     /// `Type/id` of a key.
     pub fn reference(&self, key: &Key) -> String {
         format!("{}/{}", key.kind, self.id_key.id(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_feeds_own_stands_in_its_namespace() {
+        let mut settings = Settings { feed: "lab".into(), ..Settings::demonstration() };
+        settings.assigners.insert("RXX".into(), "https://rxx.example/mrn".into());
+        for (kind, system, expected) in [
+            ("Observation", "https://rxx.example/mrn", "https://rxx.example/mrn"),
+            ("Observation", "urn:landbridge:lab:OBX", "urn:landbridge:lab:OBX"),
+            ("Observation", "urn:oid:1.2.3", "urn:landbridge:lab:urn:oid:1.2.3"),
+            ("Observation", "urn:landbridge:lab2:OBX", "urn:landbridge:lab:urn:landbridge:lab2:OBX"),
+            ("DocumentReference", "https://a b", "urn:landbridge:lab:https:%2F%2Fa%20b"),
+            ("Patient", "urn:oid:1.2.3", "urn:oid:1.2.3"),
+            ("Practitioner", "urn:oid:1.2.3", "urn:oid:1.2.3"),
+        ] {
+            let key = settings.own_key(Key::new(kind, system, "7"));
+            assert_eq!((&*key.kind, &*key.system, &*key.value), (kind, expected, "7"));
+        }
     }
 }

@@ -82,7 +82,7 @@ impl Adapter for Er7Adapter {
 
     fn translate(&self, frame: &Frame, envelope: &Envelope) -> Result<Translation, Rejection> {
         self.with_message(frame, envelope, |engine, message, issues| {
-            let mut translation = engine.translate(message);
+            let mut translation = engine.translate(message)?;
             translation.issues.splice(..0, issues);
             checked(translation)
         })
@@ -90,7 +90,7 @@ impl Adapter for Er7Adapter {
 
     fn explain(&self, frame: &Frame, envelope: &Envelope) -> Result<Explanation, Rejection> {
         self.with_message(frame, envelope, |engine, message, issues| {
-            let mut explanation = engine.explain(message);
+            let mut explanation = engine.explain(message)?;
             explanation.translation.issues.splice(..0, issues);
             explanation.translation = checked(explanation.translation)?;
             Ok(explanation)

@@ -84,7 +84,8 @@ impl<'m> Assigner<'m> {
             _ if self.id.is_empty() => None,
             "" | "ISO" if is_oid(&self.id) => Some(format!("urn:oid:{}", self.id)),
             "UUID" | "GUID" => Some(format!("urn:uuid:{}", self.id.to_ascii_lowercase())),
-            "URI" | "URL" if !self.id.contains(char::is_whitespace) => Some(self.id.to_string()),
+            // The feeds' own namespaces are nobody's to state.
+            "URI" | "URL" if !self.id.contains(char::is_whitespace) && !self.id.starts_with("urn:landbridge:") => Some(self.id.to_string()),
             _ => None,
         }
     }

@@ -4,7 +4,7 @@ use crate::node::{Syntax, Weight};
 use crate::plan::Plan;
 use crate::shape::Shape;
 use crate::table::TableErrors;
-use contract::{Envelope, Explanation, Frame, Settings, Translation};
+use contract::{Envelope, Explanation, Frame, Rejection, Settings, Translation};
 use schemas::Tables;
 use std::sync::Arc;
 
@@ -48,17 +48,18 @@ impl<X: Syntax> Engine<X> {
         &self.syntax
     }
 
-    /// What the message says. Pure. No contribution at all where the table is not known, or makes nothing of it.
-    pub fn translate<'m>(&'m self, message: &'m Message<'m, X>) -> Translation {
+    /// What the message says. Pure. No contribution at all where the table is not known, or makes nothing of it; an error
+    /// where it would make more resources than one message may.
+    pub fn translate<'m>(&'m self, message: &'m Message<'m, X>) -> Result<Translation, Rejection> {
         let mut run = Run::new(self, message, false);
-        run.evaluate();
-        run.finish().translation
+        run.evaluate()?;
+        Ok(run.finish().translation)
     }
 
     /// The same, with the origin of every element.
-    pub fn explain<'m>(&'m self, message: &'m Message<'m, X>) -> Explanation {
+    pub fn explain<'m>(&'m self, message: &'m Message<'m, X>) -> Result<Explanation, Rejection> {
         let mut run = Run::new(self, message, true);
-        run.evaluate();
-        run.finish()
+        run.evaluate()?;
+        Ok(run.finish())
     }
 }

@@ -7,11 +7,14 @@ use crate::finish::{Slots, TraceLine, digest_key};
 use crate::node::{Node, Syntax};
 use crate::plan::*;
 use crate::put::{UNSET, put};
-use crate::resources::{GroupFound, Instance, Own, unidentified};
+use crate::resources::{GroupFound, Instance, Labelled, Own, unidentified};
 use crate::scalar::Primitive;
-use contract::{Class, Issue, IssueCode, Json, Key, Severity};
+use contract::{Class, Issue, IssueCode, Json, Key, Rejection, Severity};
 use std::cell::OnceCell;
 use std::collections::HashMap;
+
+/// Resources of one message: what is beyond is an error of its sender, or an attack, and would keep all others waiting.
+const RESOURCES_MAX: usize = 10_000;
 
 /// The state of one translation.
 pub(crate) struct Run<'m, X: Syntax> {
@@ -19,7 +22,7 @@ pub(crate) struct Run<'m, X: Syntax> {
     pub message: &'m Message<'m, X>,
     /// Resources of message rows, then those of nested rows.
     pub instances: Vec<Instance<'m, X>>,
-    pub by_label: Vec<Vec<usize>>,
+    pub by_label: Vec<Labelled>,
     /// Nested resources by key: what is named twice is one.
     pub nested: HashMap<(Key, bool), usize>,
     pub issues: Vec<Issue>,
@@ -56,7 +59,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             engine,
             message,
             instances: Vec::new(),
-            by_label: vec![Vec::new(); engine.plan.labels.len()],
+            by_label: vec![Labelled::default(); engine.plan.labels.len()],
             nested: HashMap::new(),
             issues: Vec::new(),
             traces: trace.then(Vec::new),
@@ -67,16 +70,27 @@ impl<'m, X: Syntax> Run<'m, X> {
         }
     }
 
-    pub fn evaluate(&mut self) {
-        let Some(rows) = self.engine.plan.messages.get(self.message.table) else { return };
+    pub fn evaluate(&mut self) -> Result<(), Rejection> {
+        let Some(rows) = self.engine.plan.messages.get(self.message.table) else { return Ok(()) };
         let mut made = Vec::new();
         for row in rows {
             self.instantiate(row, &mut made);
+            self.within_limit()?;
         }
         self.give_keys(&made);
         for index in 0..made.len() {
             self.speak(index);
+            self.within_limit()?;
         }
+        Ok(())
+    }
+
+    fn within_limit(&self) -> Result<(), Rejection> {
+        if self.instances.len() <= RESOURCES_MAX {
+            return Ok(());
+        }
+        let reason = format!("the message makes more than {RESOURCES_MAX} resources");
+        Err(Rejection::Untranslatable(vec![Issue::new(Severity::Error, IssueCode::Limit, "", reason)]))
     }
 
     pub fn own(&self, index: usize) -> Own<'m, X> {
@@ -370,8 +384,7 @@ impl<'m, X: Syntax> Run<'m, X> {
     fn nest(&mut self, row: &'m Row<X>, nested: &'m Nested<X>, node: &X::Node<'m>, own: &Own<'m, X>) -> Option<Json> {
         let traced = self.traced();
         let mention = nested.class == Class::Mention;
-        let found = self.key_of(&nested.key, node, &own.home);
-        let key = found.as_ref().map(|(part, _)| Key::new(nested.name.clone(), part.system.as_str(), part.value.as_str()));
+        let (key, identifier) = self.key_of(&nested.key, &nested.name, node, &own.home).unzip();
         let inner = Own { key: key.clone(), asserted: own.asserted, weight: own.weight, home: own.home.clone() };
         let mut slots = Slots::default();
         self.table(nested.table, node, &inner, &mut Sink::Slots(&mut slots));
@@ -400,7 +413,7 @@ impl<'m, X: Syntax> Run<'m, X> {
                     name: nested.name.clone(),
                     node: node.clone(),
                     key,
-                    identified: found.is_some_and(|(_, identified)| identified),
+                    identifier: identifier.flatten(),
                     class: nested.class,
                     asserted: own.asserted,
                     weight: own.weight,
@@ -421,7 +434,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             if let (Some(display), Json::Object(members)) = (instance.slots.display(plan), &mut reference) {
                 members.push(("display".into(), display));
             }
-            let identifier = instance.slots.identifier(plan).or_else(|| instance.identified.then(|| instance.key_identifier()));
+            let identifier = instance.slots.identifier(plan).or_else(|| instance.key_identifier());
             if let (Some(identifier), Json::Object(members)) = (identifier, &mut reference) {
                 members.push(("identifier".into(), identifier));
             }

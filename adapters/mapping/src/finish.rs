@@ -359,13 +359,13 @@ impl<'m, X: Syntax> Run<'m, X> {
     /// What is pointed at has at least its identifier.
     fn give_identifier(&self, instance: &Instance<'m, X>, slots: &mut Slots) {
         let plan = &self.engine.plan;
-        let Some(element) = plan.shape.element(instance.kind, "identifier").filter(|_| instance.identified) else { return };
+        let Some(element) = plan.shape.element(instance.kind, "identifier") else { return };
+        let Some(identifier) = instance.key_identifier() else { return };
         let stands = |slot: &Slot| matches!(slot, Slot::Repeats { element, .. } if **element == *"identifier");
         if slots.accounts.iter().any(|account| account.root.get("identifier").is_some()) || slots.said.iter().any(|said| stands(&said.slot))
         {
             return;
         }
-        let identifier = instance.key_identifier();
         let (slot, value) = match element.many {
             true => {
                 let feed = self.message.settings.feed.as_str().into();

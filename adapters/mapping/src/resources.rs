@@ -8,7 +8,9 @@ use crate::plan::*;
 use crate::shape::TypeId;
 use contract::{Class, Issue, IssueCode, Json, Key, Membership, Name, Rank, Severity};
 use std::cell::OnceCell;
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 /// A resource of the message.
 pub(crate) struct Instance<'m, X: Syntax> {
@@ -16,8 +18,8 @@ pub(crate) struct Instance<'m, X: Syntax> {
     pub name: Name,
     pub node: X::Node<'m>,
     pub key: Key,
-    /// The key is an identifier as the message gives it.
-    pub identified: bool,
+    /// The identifier that the key is, as the message gives it.
+    pub identifier: Option<KeyPart>,
     pub class: Class,
     pub asserted: i64,
     pub weight: Weight,
@@ -36,6 +38,32 @@ pub(crate) struct Own<'m, X: Syntax> {
     pub home: X::Node<'m>,
 }
 
+/// The resources of one label, by the part of the message that each stands for. Parts lie within one another or apart.
+#[derive(Clone, Default)]
+pub(crate) struct Labelled {
+    /// In the order of their making.
+    pub made: Vec<usize>,
+    /// By start; of those that start together, the widest first.
+    spans: BTreeMap<(usize, Reverse<usize>), usize>,
+}
+
+impl Labelled {
+    fn add(&mut self, span: Range<usize>, index: usize) {
+        self.made.push(index);
+        self.spans.insert((span.start, Reverse(span.end)), index);
+    }
+
+    fn at(&self, span: Range<usize>) -> Option<usize> {
+        self.spans.get(&(span.start, Reverse(span.end))).copied()
+    }
+
+    /// The smallest that encloses a part.
+    fn enclosing(&self, inner: Range<usize>) -> Option<usize> {
+        let mut before = self.spans.range(..=(inner.start, Reverse(inner.end))).rev();
+        before.find(|((_, Reverse(end)), _)| inner.end <= *end).map(|(_, index)| *index)
+    }
+}
+
 /// The items of a group under one parent.
 pub(crate) struct GroupFound<'m, X: Syntax> {
     pub parent: usize,
@@ -47,8 +75,9 @@ pub(crate) struct GroupFound<'m, X: Syntax> {
 }
 
 impl<X: Syntax> Instance<'_, X> {
-    pub fn key_identifier(&self) -> Json {
-        Json::from_iter([("system", Json::String(self.key.system.clone())), ("value", Json::String(self.key.value.clone()))])
+    pub fn key_identifier(&self) -> Option<Json> {
+        let KeyPart { system, value } = self.identifier.as_ref()?;
+        Some(Json::from_iter([("system", Json::from(system.as_str())), ("value", Json::from(value.as_str()))]))
     }
 }
 
@@ -75,7 +104,7 @@ impl<'m, X: Syntax> Run<'m, X> {
                 nodes.iter().for_each(|node| self.mark_all(node));
                 continue;
             };
-            let found = self.by_label[label].iter().copied().find(|index| self.instances[*index].node.span() == context.span());
+            let found = self.by_label[label].at(context.span());
             let found = match (found, &row.making) {
                 (Some(index), _) => Some(index),
                 (None, None) => self.enclosing(label, &context),
@@ -86,7 +115,7 @@ impl<'m, X: Syntax> Run<'m, X> {
                     let index = self.instances.len();
                     let instance = self.instance(self.engine.plan.labels[label].kind, making, context.clone());
                     self.instances.push(instance);
-                    self.by_label[label].push(index);
+                    self.by_label[label].add(context.span(), index);
                     made.push(Some(row));
                     Some(index)
                 }
@@ -108,7 +137,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             key: Key::new(name.clone(), "", ""),
             name,
             node,
-            identified: false,
+            identifier: None,
             class: making.class,
             asserted,
             weight,
@@ -217,12 +246,12 @@ impl<'m, X: Syntax> Run<'m, X> {
         let node = self.instances[index].node.clone();
         let name = self.instances[index].name.clone();
         let mention = self.instances[index].class == Class::Mention;
-        let (mut key, identified) = match self.key_of(plan, &node, &node) {
-            Some((part, identified)) => (Key::new(name, part.system, part.value), identified),
+        let (mut key, identifier) = match self.key_of(plan, &name, &node, &node) {
+            Some(found) => found,
             None => {
                 let reason = unidentified(&name, plan);
                 self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, self.place_of(index), reason));
-                (self.frame_key(name, taken.len()), false)
+                (self.frame_key(name, taken.len()), None)
             }
         };
         let (count, first) = *taken.entry(key.clone()).and_modify(|(count, _)| *count += 1).or_insert((1, index));
@@ -231,7 +260,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             let reason = format!("the same key as {}: the two are told apart by their order alone", self.place_of(first));
             self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, self.place_of(index), reason));
         }
-        self.instances[index].identified = identified;
+        self.instances[index].identifier = identifier;
         self.instances[index].key = key;
     }
 
@@ -267,13 +296,23 @@ impl<'m, X: Syntax> Run<'m, X> {
         self.instances[index].member_of = Some(Membership { parent, group: group.name.clone(), item });
     }
 
-    /// System and value by the first alternative that is wholly valued, and whether that is an identifier as it stands.
-    pub fn key_of(&self, plan: &KeyPlan<X>, node: &X::Node<'m>, home: &X::Node<'m>) -> Option<(KeyPart, bool)> {
-        plan.alternatives.iter().find_map(|parts| {
-            let [part] = &parts[..] else { return Some((self.composed(parts, node, home)?, false)) };
+    /// The key by the first alternative that is wholly valued, and the identifier that it is, where it is one as it stands.
+    pub fn key_of(&self, plan: &KeyPlan<X>, name: &Name, node: &X::Node<'m>, home: &X::Node<'m>) -> Option<(Key, Option<KeyPart>)> {
+        let (part, identifier) = plan.alternatives.iter().find_map(|parts| {
+            let [part] = &parts[..] else { return Some((self.composed(parts, node, home)?, None)) };
             let found = self.key_part(part, node, home)?;
-            Some((found, matches!(part, Part::Identifier { .. } | Part::Rule(_))))
-        })
+            match part {
+                // A lone number may hold what joins parts.
+                Part::Identifier { .. } => {
+                    let mut value = String::new();
+                    escape(&found.value, &mut value);
+                    Some((KeyPart { system: found.system.clone(), value }, Some(found)))
+                }
+                Part::Rule(_) => Some((found.clone(), Some(found))),
+                Part::Text { .. } | Part::Label(_) | Part::Feed => Some((found, None)),
+            }
+        })?;
+        Some((self.message.settings.own_key(Key::new(name.clone(), part.system, part.value)), identifier))
     }
 
     fn key_part(&self, part: &Part<X>, node: &X::Node<'m>, home: &X::Node<'m>) -> Option<KeyPart> {
@@ -324,18 +363,13 @@ impl<'m, X: Syntax> Run<'m, X> {
 
     /// The smallest resource of a label whose context encloses a node.
     fn enclosing(&self, label: LabelId, node: &X::Node<'m>) -> Option<usize> {
-        let inner = node.span();
-        let spans = self.by_label[label].iter().map(|index| (*index, self.instances[*index].node.span()));
-        spans
-            .filter(|(_, outer)| outer.start <= inner.start && inner.end <= outer.end)
-            .min_by_key(|(_, outer)| outer.end - outer.start)
-            .map(|(index, _)| index)
+        self.by_label[label].enclosing(node.span())
     }
 
     /// The resources that a label means here: the nearest that encloses the node, else all within the home of the
     /// resource that speaks.
     pub fn resolve(&self, label: LabelId, node: &X::Node<'m>, home: &X::Node<'m>) -> Vec<usize> {
-        if let [only] = self.by_label[label][..] {
+        if let [only] = self.by_label[label].made[..] {
             return vec![only];
         }
         if let Some(index) = self.enclosing(label, node).or_else(|| self.enclosing(label, home)) {
@@ -346,7 +380,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             let inner = self.instances[*index].node.span();
             outer.start <= inner.start && inner.end <= outer.end
         };
-        self.by_label[label].iter().copied().filter(is_within).collect()
+        self.by_label[label].made.iter().copied().filter(is_within).collect()
     }
 
     pub fn reference(&self, index: usize) -> Json {

@@ -8,9 +8,6 @@ use sha2::{Digest, Sha256};
 use std::fmt;
 use std::sync::Arc;
 
-/// Resources that belong to a person: a feed speaks for those alone whose assigner is its own.
-const OF_A_PERSON: [&str; 3] = ["Patient", "Encounter", "DiagnosticReport"];
-
 /// Who is at the other end of a connection, as the transport proved it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -87,13 +84,11 @@ impl Feed {
         }
     }
 
-    /// The first key of a person's resource that is not this feed's to speak of.
+    /// The first resource that is recorded under a key that is not this feed's to speak of.
     pub fn foreign(&self, contributions: &[Contribution]) -> Option<Issue> {
-        let foreign = contributions.iter().find(|contribution| {
-            contribution.class == Class::Record
-                && OF_A_PERSON.contains(&&*contribution.key.kind)
-                && !self.settings.speaks_for(&contribution.key)
-        })?;
+        let foreign = contributions
+            .iter()
+            .find(|contribution| contribution.class != Class::Mention && !self.settings.speaks_for(&contribution.key))?;
         let place = foreign.statements.first().map(|statement| statement.place.to_string()).unwrap_or_default();
         let reason = format!("the {} is of an assigner that this feed may not speak for; see its `assigners`", foreign.key.kind);
         Some(Issue::new(Severity::Error, IssueCode::Forbidden, place, reason))

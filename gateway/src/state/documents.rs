@@ -19,7 +19,7 @@ pub(super) fn lay<L: Loader>(room: &mut Room<'_, L>, address: &str, slots: &Slot
             let names = |one: &Json, member, other: &Json| text(one, member).is_some() && text(one, member) == text(other, "document");
             superseded |= names(&other, "replaces", said) || order(&other) > order(said);
             if names(said, "replaces", &other) {
-                replaced.extend(text(said, "replaces").map(|name| (name.to_owned(), member)));
+                replaced.extend(text(said, "target").map(|name| (name.to_owned(), member)));
             }
         }
     }

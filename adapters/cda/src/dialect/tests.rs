@@ -143,20 +143,24 @@ fn carried(translation: &Translation) -> String {
 fn a_document_says_which_sets_it_belongs_to() {
     let document = "urn:oid:1.2.826.0.1.999.1|DOC-2";
     let replaced = "urn:oid:1.2.826.0.1.999.1|DOC-1";
-    let value = |version: u8| format!(r#"{{"version":{version},"at":1767619800000000,"document":"{document}","replaces":"{replaced}"}}"#);
+    let own = "urn:landbridge:docs:";
+    let value = |version: u8| {
+        let at = 1767619800000000_u64;
+        format!(r#"{{"version":{version},"at":{at},"document":"{own}{document}","replaces":"{own}{replaced}","target":"{replaced}"}}"#)
+    };
     check(
         DISCHARGE,
         &[
-            ("DocumentReference", "document-set urn:oid:1.2.826.0.1.999.2|SET-1", &value(2)),
-            ("DocumentReference", &format!("document-set {document}"), &value(0)),
-            ("DocumentReference", &format!("document-set {replaced}"), &value(1)),
+            ("DocumentReference", &format!("document-set {own}urn:oid:1.2.826.0.1.999.2|SET-1"), &value(2)),
+            ("DocumentReference", &format!("document-set {own}{document}"), &value(0)),
+            ("DocumentReference", &format!("document-set {own}{replaced}"), &value(1)),
         ],
     );
     // Without a set and a parent: its own, which a later one may name.
     let alone =
         "<ClinicalDocument xmlns='urn:hl7-org:v3'><id root='1.2.3'/><effectiveTime value='19700101000001+0000'/></ClinicalDocument>";
-    let value = r#"{"version":0,"at":1000000,"document":"urn:ietf:rfc:3986|urn:oid:1.2.3"}"#;
-    check(alone, &[("DocumentReference", "document-set urn:ietf:rfc:3986|urn:oid:1.2.3", value)]);
+    let value = r#"{"version":0,"at":1000000,"document":"urn:landbridge:docs:urn:ietf:rfc:3986|urn:oid:1.2.3"}"#;
+    check(alone, &[("DocumentReference", "document-set urn:landbridge:docs:urn:ietf:rfc:3986|urn:oid:1.2.3", value)]);
 }
 
 #[test]

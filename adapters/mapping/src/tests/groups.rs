@@ -183,6 +183,15 @@ fn groups_restate_assert_or_act() {
             vec!["  item DG urn:c|1 {}", "  item DG urn:c|2 cleared", "Condition urn:c 1 in DG urn:c|1", "Condition urn:c 2 in DG urn:c|2"],
         ),
         ("(msg (pid (id u^1)) (obs (id c^1)))", vec![r#"  group DG [{"key":"urn:c|1"}]"#, "Condition urn:c 1 in DG urn:c|1"]),
+        // What joins the parts of a key stands for nothing in a lone number; another's assigner gives no key of its own.
+        (
+            "(msg (pid (id u^1)) (obs (id c^1|%)))",
+            vec![r#"  group DG [{"key":"urn:c|1%7C%25"}]"#, "Condition urn:c 1%7C%25 in DG urn:c|1%7C%25"],
+        ),
+        (
+            "(msg (pid (id u^1)) (obs (id x^1)))",
+            vec![r#"  group DG [{"key":"urn:landbridge:f:urn:x|1"}]"#, "Condition urn:landbridge:f:urn:x 1 in DG urn:landbridge:f:urn:x|1"],
+        ),
     ] {
         assert_eq!(group(message), expected, "{message}");
     }
@@ -197,4 +206,17 @@ fn groups_restate_assert_or_act() {
     ]);
     let found = said(&asserting, "(msg (pid (id u^1)) (item (name a)))");
     assert!(found.contains(&"  item AL urn:u|1|a {}".to_owned()) && !found.iter().any(|line| line.contains("group")), "{found:?}");
+}
+
+#[test]
+fn a_message_makes_so_many_resources_and_no_more() {
+    let engine = engine(EVERYTHING);
+    let message = |count: usize| {
+        let items: String = (0..count).map(|number| format!("(item (name {number}))")).collect();
+        format!("(msg (pid (id u^1)) {items})")
+    };
+    let most = said(&engine, &message(9_999));
+    assert_eq!(most.iter().filter(|line| line.contains(" in AL ")).count(), 9_999);
+    let rejection = with_message(&engine, &message(10_000), &settings(), |engine, message| engine.translate(message));
+    assert!(matches!(&rejection, Err(Rejection::Untranslatable(issues)) if issues[0].code == IssueCode::Limit));
 }

@@ -5,7 +5,9 @@ mod groups;
 mod values;
 
 use crate::{Engine, Message, Shape, Weight};
-use contract::{Authority, Class, Contribution, Envelope, Explanation, Frame, Party, Processing, Settings, Slot, TypeCode};
+use contract::{
+    Authority, Class, Contribution, Envelope, Explanation, Frame, IssueCode, Party, Processing, Rejection, Settings, Slot, TypeCode,
+};
 use dialect::{Literal, Tree};
 use schemas::Tables;
 use std::sync::{Arc, LazyLock};
@@ -44,11 +46,17 @@ fn engine(rows: &[(&str, &str)]) -> Engine<Literal> {
 }
 
 fn settings() -> Settings {
-    Settings { feed: "f".into(), owns: ["Encounter".to_owned()].into(), ..Settings::demonstration() }
+    let assigners = ["u", "c"].map(|name| (name.to_owned(), format!("urn:{name}")));
+    Settings { feed: "f".into(), owns: ["Encounter".to_owned()].into(), assigners: assigners.into(), ..Settings::demonstration() }
 }
 
-fn explain_with(engine: &Engine<Literal>, message: &str, settings: &Settings, traced: bool) -> Explanation {
-    let tree = Tree::parse(message);
+fn with_message<T>(
+    engine: &Engine<Literal>,
+    text: &str,
+    settings: &Settings,
+    done: impl for<'m> FnOnce(&'m Engine<Literal>, &'m Message<'m, Literal>) -> T,
+) -> T {
+    let tree = Tree::parse(text);
     let envelope = Envelope {
         message_type: TypeCode::default(),
         control_id: String::new(),
@@ -60,20 +68,19 @@ fn explain_with(engine: &Engine<Literal>, message: &str, settings: &Settings, tr
         head: Default::default(),
         issues: Vec::new(),
     };
-    let frame = Frame::new(message.as_bytes().to_vec());
-    let message = Message {
-        table: "M",
-        root: tree.root(),
-        frame: &frame,
-        envelope: &envelope,
-        settings,
-        sequence: 7,
-        weight: Weight { settled: 0, step: 3 },
-    };
-    match traced {
-        true => engine.explain(&message),
-        false => Explanation { translation: engine.translate(&message), traces: Vec::new(), unmapped: Vec::new() },
-    }
+    let frame = Frame::new(text.as_bytes().to_vec());
+    let weight = Weight { settled: 0, step: 3 };
+    done(engine, &Message { table: "M", root: tree.root(), frame: &frame, envelope: &envelope, settings, sequence: 7, weight })
+}
+
+fn explain_with(engine: &Engine<Literal>, text: &str, settings: &Settings, traced: bool) -> Explanation {
+    with_message(engine, text, settings, |engine, message| match traced {
+        true => engine.explain(message).expect("within the limit"),
+        false => {
+            let translation = engine.translate(message).expect("within the limit");
+            Explanation { translation, traces: Vec::new(), unmapped: Vec::new() }
+        }
+    })
 }
 
 /// What is said, a line each, without what R4's own needs put in.

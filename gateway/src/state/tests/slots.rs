@@ -334,8 +334,9 @@ fn documents_of_a_set_supersede_each_other() {
         if let Some(replaced) = replaces {
             message = message.list("relatesTo", "relatedDocument", &target(replaced));
         }
-        let replaces = replaces.map(|replaced| format!(r#","replaces":"urn:doc|{replaced}""#)).unwrap_or_default();
-        let said = format!(r#"{{"version":{version},"at":{hour},"document":"urn:doc|{id}"{replaces}}}"#);
+        let replaces =
+            replaces.map(|replaced| format!(r#","replaces":"urn:own|{replaced}","target":"urn:doc|{replaced}""#)).unwrap_or_default();
+        let said = format!(r#"{{"version":{version},"at":{hour},"document":"urn:own|{id}"{replaces}}}"#);
         sets.iter().fold(message, |message, set| message.in_set(set, &said))
     };
     let by_set = [says(1, "1", &["s"], 1, None), says(2, "2", &["s"], 2, None)];
