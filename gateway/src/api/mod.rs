@@ -5,6 +5,7 @@ mod audit_events;
 mod bundle;
 mod capability;
 mod connection;
+mod desk;
 mod fault;
 mod interaction;
 mod negotiate;
@@ -24,6 +25,7 @@ use crate::search::parse::{Parameters, pairs};
 use crate::store::{Store, StoreError};
 use answer::Answer;
 use bytes::Bytes;
+use desk::Desk;
 use fault::Fault;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
@@ -32,11 +34,11 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use interaction::{Interaction, Rule, Unfit};
 use paging::Pager;
+use percent_encoding::percent_decode_str;
 use served::Served;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
 /// The form of a `_search`, in bytes.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -44,6 +46,8 @@ const FORM_BYTES_MAX: usize = 64 * 1024;
 const FORM_SECONDS_MAX: u64 = 15;
 /// Reads by name that are under way at once.
 const READS_AT_ONCE: usize = 32;
+/// How long a question to the store waits for its place.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// What of a request stands in its entry, in bytes; and before anyone is known.
 const REQUEST_BYTES_MAX: usize = 8 * 1024 + FORM_BYTES_MAX;
 const REQUEST_BYTES_MAX_UNKNOWN: usize = 2048;
@@ -85,10 +89,9 @@ struct Corridor {
     refusals: Refusals,
     metadata: Bytes,
     smart: Option<Bytes>,
-    /// As many reads are under way at once, and as many searches: more would only wait for the same processors, each with
-    /// a connection and a thread of its own.
-    reads: Arc<Semaphore>,
-    searches: Arc<Semaphore>,
+    /// More at once would only wait for the same processors, each with a connection and a thread of its own.
+    reads: Desk,
+    searches: Desk,
 }
 
 impl Api {
@@ -106,8 +109,8 @@ impl Api {
             refusals: Refusals::new(store.clone(), settings.clock.clone()),
             metadata: capability::statement(&served, &settings)?,
             smart: capability::smart(&served, &settings),
-            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
-            searches: Arc::new(Semaphore::new(2 * std::thread::available_parallelism().map_or(2, usize::from))),
+            reads: Desk::new(READS_AT_ONCE, WAIT_MAX),
+            searches: Desk::new(2 * std::thread::available_parallelism().map_or(2, usize::from), WAIT_MAX),
             store,
             verifier,
             settings,
@@ -125,9 +128,9 @@ impl Api {
     {
         let (parts, body) = request.into_parts();
         let head = parts.method == hyper::Method::HEAD;
-        let mut crossing = Crossing::new(&parts, &connection, self.corridor.settings.clock.now());
-        let answer = self.corridor.cross(&parts, body, &connection, &mut crossing).await;
-        self.corridor.audited(crossing, answer, &connection).await.respond(head)
+        let mut attended = Attended::new(&self.corridor, Crossing::new(&parts, &connection, self.corridor.settings.clock.now()));
+        let answer = self.corridor.cross(&parts, body, &connection, &mut attended.crossing).await;
+        self.corridor.audited(attended.stays(), answer, &connection).await.respond(head)
     }
 
     /// Where refusals before authentication are written and counted, for the other routes of the same door.
@@ -141,7 +144,11 @@ impl Api {
     }
 }
 
+/// Who asks, before it is known.
+const UNKNOWN: &str = "unknown";
+
 /// What the audit will say of a request, as far as it is known by then.
+#[derive(Clone)]
 struct Crossing {
     /// `None`: of the closed list that is not written down.
     action: Option<Action>,
@@ -151,14 +158,14 @@ struct Crossing {
 impl Crossing {
     fn new(parts: &Parts, connection: &ConnectionInfo, at: jiff::Timestamp) -> Self {
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-        let agent = Agent { who: "unknown".into(), address: connection.address.clone(), ..Agent::default() };
+        let agent = Agent { who: UNKNOWN.into(), address: connection.address.clone(), ..Agent::default() };
         let entry = Entry {
             at,
             action: Action::Refused,
             outcome: 0,
             reason: String::new(),
             agent,
-            request: format!("{} {target}", parts.method),
+            request: format!("{} {}", parts.method, withheld(target)),
             patients: Vec::new(),
             resources: Vec::new(),
             issues: 0,
@@ -176,6 +183,41 @@ impl Crossing {
         // A backend service is its own subject: no person.
         let person = principal.user.as_ref().or(Some(&principal.subject)).filter(|person| **person != principal.client);
         agent.user = person.cloned().unwrap_or_default();
+    }
+}
+
+/// A client may hang up while its request is under way: what was asked by somebody is written down all the same.
+struct Attended<'a> {
+    corridor: &'a Corridor,
+    crossing: Crossing,
+    /// The answer is there, and its entry is another's business.
+    stays: bool,
+}
+
+impl<'a> Attended<'a> {
+    fn new(corridor: &'a Corridor, crossing: Crossing) -> Self {
+        Self { corridor, crossing, stays: false }
+    }
+
+    fn stays(mut self) -> Crossing {
+        self.stays = true;
+        self.crossing.clone()
+    }
+}
+
+impl Drop for Attended<'_> {
+    fn drop(&mut self) {
+        let Crossing { action, entry } = &mut self.crossing;
+        let (Some(action), false) = (action.take(), self.stays || entry.agent.who == UNKNOWN) else { return };
+        cut(&mut entry.request, REQUEST_BYTES_MAX);
+        let recorded = self.corridor.store.record(Entry { action, outcome: 4, reason: "hung-up".into(), ..entry.clone() });
+        // Without a runtime the gateway is ending; the entry is with the writer all the same.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let Err(error) = recorded.await {
+                tracing::error!(%error, "the entry of a request that was given up could not be made durable");
+            }
+        });
     }
 }
 
@@ -212,7 +254,7 @@ impl Corridor {
         if let Interaction::Search { form: true, .. } = interaction {
             let form = read_form(&parts.headers, body).await?;
             crossing.entry.request.push('\n');
-            crossing.entry.request.push_str(&form);
+            crossing.entry.request.push_str(&withheld(&form));
             parameters = parameters.zip(pairs(&form)).map(|(query, form)| [query, form].concat());
         }
         let parameters = parameters.ok_or_else(|| Fault::Invalid("the parameters are not URL-encoded UTF-8 text".into()))?;
@@ -321,12 +363,12 @@ impl Corridor {
     /// Off the runtime's own threads: it waits for disks.
     async fn ask_at<T: Send + 'static>(
         &self,
-        desk: &Arc<Semaphore>,
+        desk: &Desk,
         grant: &Arc<Grant>,
         question: impl FnOnce(&dyn Store, &Grant) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Fault> {
         // Who leaves while waiting gives up the place; a question that was begun keeps it to its end.
-        let place = desk.clone().acquire_owned().await.map_err(|_| Fault::Busy)?;
+        let place = desk.place(&grant.principal().client).await?;
         let (store, grant) = (self.store.clone(), grant.clone());
         let asked = move || {
             let answer = question(&*store, &grant);
@@ -359,6 +401,32 @@ where
 
 fn format(parameters: &[(String, String)]) -> Option<&str> {
     parameters.iter().find(|(name, _)| name == "_format").map(|(_, value)| value.as_str())
+}
+
+/// A URL or a form with the values left out that are secrets wherever they stand: some clients put them here.
+fn withheld(encoded: &str) -> String {
+    const SECRETS: [&str; 9] = [
+        "access_token",
+        "id_token",
+        "refresh_token",
+        "token",
+        "client_secret",
+        "client_assertion",
+        "assertion",
+        "password",
+        "code_verifier",
+    ];
+    let is_secret = |name: &str| {
+        let name = percent_decode_str(name).decode_utf8_lossy();
+        SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
+    };
+    let (path, query) = encoded.split_once('?').map_or((None, encoded), |(path, query)| (Some(path), query));
+    let kept = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if is_secret(name) => format!("{name}=[withheld]"),
+        _ => pair.to_owned(),
+    };
+    let query = query.split('&').map(kept).collect::<Vec<_>>().join("&");
+    path.map_or(query.clone(), |path| format!("{path}?{query}"))
 }
 
 /// Shortens to at most so many bytes, between characters.

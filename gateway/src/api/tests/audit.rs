@@ -48,6 +48,46 @@ async fn each_answer_has_its_entry() {
     assert_eq!((gateway.store.last().action, gateway.store.last().reason.as_str()), (Action::Search, "forbidden"));
 }
 
+/// A body that never comes.
+struct Awaited;
+
+impl hyper::body::Body for Awaited {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        std::task::Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn who_hangs_up_is_written_down() {
+    let gateway = Gateway::new(ward(true));
+    let form = ["content-type: application/x-www-form-urlencoded"];
+    for (token, expected) in [(all(), &["hung-up"][..]), (String::new(), &["no-token"])] {
+        let (parts, _) = request("POST", &token, "/Patient/_search", &form, "").into_parts();
+        let answer = gateway.api.answer(Request::from_parts(parts, Awaited), Arc::new(ConnectionInfo::default()));
+        let _ = tokio::time::timeout(Duration::ZERO, answer).await;
+        let entries = std::mem::take(&mut *gateway.store.entries.lock().unwrap());
+        assert_eq!(entries.iter().map(|entry| entry.reason.as_str()).collect::<Vec<_>>(), expected);
+        assert!(entries.iter().all(|entry| entry.outcome == 4 && entry.request == "POST /fhir/Patient/_search"));
+    }
+}
+
+#[tokio::test]
+async fn secrets_in_a_url_or_a_form_are_left_out() {
+    let gateway = Gateway::new(ward(true));
+    gateway.get(&all(), "/Patient?access_token=e.y.J&family=x&id%5Ftoken=7&_count=1", &[]).await;
+    let expected = "GET /fhir/Patient?access_token=[withheld]&family=x&id%5Ftoken=[withheld]&_count=1";
+    assert_eq!(gateway.store.last().request, expected);
+    let form = ["content-type: application/x-www-form-urlencoded"];
+    gateway.send(request("POST", &all(), "/Patient/_search", &form, "Client_Secret=s&family=x")).await;
+    assert_eq!(gateway.store.last().request, "POST /fhir/Patient/_search\nClient_Secret=[withheld]&family=x");
+}
+
 #[tokio::test]
 async fn without_its_entry_no_answer_leaves() {
     let gateway = Gateway::new(ward(true));

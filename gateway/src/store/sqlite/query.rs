@@ -7,7 +7,7 @@ use super::read::{current, more, patient_row};
 use super::sql::Sql;
 use crate::access::{Grant, Permission, Predicate};
 use crate::search::parse::ParameterType;
-use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query};
+use crate::search::{Cursor, Filter, Operand, PAGE_BYTES_MAX, Page, Prefix, Query};
 use crate::store::StoreError;
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -44,8 +44,17 @@ pub(super) fn search(connection: &Connection, index: &Index, grant: &Grant, quer
         found.truncate(query.count);
         page.next = found.last().map(|(last, _)| Cursor { after: *last });
     }
+    let (mut bytes, mut last) = (0, 0);
     for (row, id) in found {
-        page.matches.extend(current(connection, query.kind.clone(), id, row)?);
+        if let Some(version) = current(connection, query.kind.clone(), id, row)? {
+            bytes += version.body.as_ref().map_or(0, Vec::len);
+            if bytes > PAGE_BYTES_MAX && !page.matches.is_empty() {
+                page.next = Some(Cursor { after: last });
+                break;
+            }
+            page.matches.push(version);
+        }
+        last = row;
     }
     Ok(page)
 }

@@ -4,7 +4,7 @@ use super::fold::{ids, read_list};
 use super::index::compartments;
 use super::names::{find_key, find_kind, key_name};
 use crate::access::{Grant, Permission, Predicate};
-use crate::search::{Cursor, Page, Version};
+use crate::search::{Cursor, PAGE_BYTES_MAX, Page, Version};
 use crate::store::StoreError;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -52,16 +52,18 @@ pub(super) fn history(
     }
     let sql = format!("{VERSION} WHERE v.resource = ?1 AND v.version < ?2 AND {BOUND} ORDER BY v.version DESC LIMIT ?4");
     let before = cursor.map_or(i64::MAX, |cursor| cursor.after);
-    let found = connection.prepare_cached(&sql).and_then(|mut statement| {
-        let rows = statement.query_map((reached.row, before, reached.bound(), more(count)), stored)?;
-        rows.collect::<Result<Vec<_>, _>>()
-    });
-    let mut found = found?;
-    if found.len() > count {
-        found.truncate(count);
-        page.next = found.last().map(|last| Cursor { after: last.version });
-    }
+    let mut statement = connection.prepare_cached(&sql)?;
+    let found = statement.query_map((reached.row, before, reached.bound(), more(count)), stored)?;
+    let (mut bytes, mut last) = (0, before);
     for stored in found {
+        let stored = stored?;
+        bytes += stored.body.as_ref().map_or(0, Vec::len);
+        let is_full = page.matches.len() == count || bytes > PAGE_BYTES_MAX;
+        if is_full && !page.matches.is_empty() {
+            page.next = Some(Cursor { after: last });
+            break;
+        }
+        last = stored.version;
         page.matches.push(stored.version(connection, &reached.kind, &reached.id)?);
     }
     Ok(Some(page))
