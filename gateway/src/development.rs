@@ -15,7 +15,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Stands in every certificate as organization, and in every key file as a comment.
@@ -49,9 +49,9 @@ pub fn init(folder: &Path, now: Timestamp) -> Result<(), InitError> {
     if let Some(file) = files.iter().find(|file| folder.join(&file.path).exists()) {
         return Err(InitError(format!("{} is there already; nothing was written", folder.join(&file.path).display())));
     }
-    for part in ["tls", "clients", "keys", "data"] {
+    for (part, mode) in [("tls", 0o755), ("clients", 0o755), ("keys", 0o700), ("data", 0o700)] {
         let path = folder.join(part);
-        fs::create_dir_all(&path).map_err(|error| wrong(&path, &error))?;
+        fs::DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(|error| wrong(&path, &error))?;
     }
     for file in &files {
         let path = folder.join(&file.path);
@@ -248,6 +248,8 @@ mod tests {
             }
         }
         assert_eq!(private, 9);
+        let mode = |part: &str| fs::metadata(folder.path().join(part)).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode("keys"), mode("data")), (0o700, 0o700));
         let before = fs::read(folder.path().join("keys/id.key")).unwrap();
         assert!(init(folder.path(), Timestamp::UNIX_EPOCH).unwrap_err().to_string().contains("nothing was written"));
         assert_eq!(fs::read(folder.path().join("keys/id.key")).unwrap(), before);

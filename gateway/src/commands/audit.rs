@@ -30,10 +30,14 @@ pub fn run(options: &Options, command: &Command) -> Done {
     let configured = of_config(|config| config.seals.clone());
     let beside = directory.as_ref().zip(configured.file_name()).map(|(directory, name)| directory.join(name));
     // The configured file may not be there yet, or be a pipe; one that was named must be there.
-    let found = || beside.into_iter().chain([configured]).find(|path| path.is_file());
+    let found = || beside.into_iter().chain([configured.clone()]).find(|path| path.is_file());
     let seals = seals.clone().or_else(found);
+    let is_missing = seals.is_none() && directory.is_none() && !configured.exists();
     let directory = directory.clone().unwrap_or_else(|| of_config(|config| config.store_directory.clone()));
-    let report = check(&directory, seals.as_deref(), &key).map_err(Failure::usage)?;
+    let mut report = check(&directory, seals.as_deref(), &key).map_err(Failure::usage)?;
+    if is_missing && report.seals > 0 {
+        report.fault(configured.display().to_string(), "is missing, though the store was sealed");
+    }
     print!("{}", told(&report, seals.as_deref()));
     Ok(ExitCode::from(u8::from(!report.is_intact())))
 }

@@ -1,5 +1,6 @@
 //! What all doors share: accept, bound, drain.
 
+use super::handshake::{Anteroom, Unproven};
 use crate::observe::{Connected, Metrics};
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
@@ -41,6 +42,7 @@ pub struct Entrance {
     pub name: Arc<str>,
     listener: TcpListener,
     connections: Arc<Semaphore>,
+    anteroom: Anteroom,
     metrics: Metrics,
 }
 
@@ -48,6 +50,7 @@ pub struct Entrance {
 pub struct Guest {
     pub stream: TcpStream,
     pub address: SocketAddr,
+    pub unproven: Unproven,
     pub admitted: Admitted,
 }
 
@@ -62,7 +65,8 @@ impl Entrance {
     pub async fn open(name: &str, address: SocketAddr, connections: usize, metrics: Metrics) -> Result<Self, String> {
         let listener =
             TcpListener::bind(address).await.map_err(|error| format!("{name}: {address} cannot be opened ({})", error.kind()))?;
-        Ok(Self { name: name.into(), listener, connections: Arc::new(Semaphore::new(connections)), metrics })
+        let anteroom = Anteroom::of(connections);
+        Ok(Self { name: name.into(), listener, connections: Arc::new(Semaphore::new(connections)), anteroom, metrics })
     }
 
     pub fn address(&self) -> io::Result<SocketAddr> {
@@ -111,7 +115,7 @@ impl Entrance {
         // The other end is gone already.
         set.ok()?;
         let admitted = Admitted { _place: place, _counted: self.metrics.connection(&self.name) };
-        Some(Guest { stream, address, admitted })
+        Some(Guest { stream, address, unproven: self.anteroom.enter(), admitted })
     }
 }
 

@@ -2,7 +2,8 @@
 //! Also the plain listener of [`crate::observe`].
 
 use super::entrance::{Guest, Limits, until_drained};
-use super::tls::{Refused, Tls};
+use super::handshake::shake;
+use super::tls::Tls;
 use crate::api::{Api, ConnectionInfo};
 use crate::intake::{Ingest, Intake, ingest};
 use crate::observe::{Metrics, Observer};
@@ -46,21 +47,18 @@ impl Https {
 
     /// One connection, until either end closes it or the doors are drained.
     pub async fn serve(self: Arc<Self>, guest: Guest, draining: watch::Receiver<bool>) {
-        let Guest { stream, address, admitted } = guest;
-        match self.tls.accept(stream, address).await {
-            Ok((stream, info)) => {
-                let (https, info) = (self.clone(), Arc::new(info));
-                let answer = move |request| {
-                    let (https, info) = (https.clone(), info.clone());
-                    async move { https.answer(request, info).await }
-                };
-                speak(stream, answer, &self.limits, draining).await;
-            }
-            Err(Refused::Silent) => {}
-            Err(Refused::Timeout) => self.metrics.refused(Self::NAME, "timeout"),
-            Err(Refused::Handshake(word)) => {
-                self.metrics.refused(Self::NAME, "handshake");
-                self.intake.unauthenticated(Self::NAME, address, word).await;
+        let Guest { stream, address, unproven, admitted } = guest;
+        let proven = shake(&self.tls, stream, address, unproven, Self::NAME, &self.intake, &self.metrics).await;
+        if let Some((stream, info)) = proven {
+            let (https, info) = (self.clone(), Arc::new(info));
+            let answer = move |request| {
+                let (https, info) = (https.clone(), info.clone());
+                async move { https.answer(request, info).await }
+            };
+            // What hyper refuses by itself (400, 414, 431) is a refusal like any other.
+            if speak(stream, answer, &self.limits, draining).await.is_err_and(|error| error.is_parse()) {
+                self.metrics.refused(Self::NAME, "http");
+                self.intake.unauthenticated(Self::NAME, address, "http").await;
             }
         }
         drop(admitted);
@@ -79,17 +77,24 @@ impl Https {
 
 /// The plain listener for operators.
 pub async fn observe(observer: Observer, guest: Guest, limits: Limits, draining: watch::Receiver<bool>) {
-    let Guest { stream, admitted, .. } = guest;
+    let Guest { stream, admitted, unproven, .. } = guest;
+    drop(unproven);
     let answer = move |request| {
         let observer = observer.clone();
         async move { observer.answer(request).await }
     };
-    speak(stream, answer, &limits, draining).await;
+    // The operator's own tools: what they get wrong they are told.
+    let _ = speak(stream, answer, &limits, draining).await;
     drop(admitted);
 }
 
 /// HTTP/1.1 on one stream. A drain ends it after the answer in hand.
-async fn speak<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F, limits: &Limits, mut draining: watch::Receiver<bool>)
+async fn speak<S, F>(
+    stream: S,
+    answer: impl Fn(Request<Incoming>) -> F,
+    limits: &Limits,
+    mut draining: watch::Receiver<bool>,
+) -> hyper::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Future<Output = Response<Full<Bytes>>>,
@@ -103,14 +108,13 @@ where
         .header_read_timeout(limits.idle_time)
         .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Impatient { stream, write_time: limits.write_time, waiting: None }), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, limits.write_time)), service);
     let mut connection = pin!(connection);
     tokio::select! {
-        // What ends it (a client that goes, that is slow, that speaks no HTTP) is no event of ours.
-        _ = connection.as_mut() => return,
+        ended = connection.as_mut() => return ended,
         () = until_drained(&mut draining) => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    connection.await
 }
 
 /// A stream whose other end must take what is written: hyper itself would wait for ever.
@@ -119,17 +123,29 @@ struct Impatient<S> {
     write_time: Duration,
     /// Since the other end last took something.
     waiting: Option<Pin<Box<Sleep>>>,
+    /// Since it last had taken all: who takes a byte at a time is let go too.
+    behind: Option<Pin<Box<Sleep>>>,
 }
 
+/// How many times the time for one step all that is written may take.
+const STEPS: u32 = 10;
+
 impl<S> Impatient<S> {
+    fn new(stream: S, write_time: Duration) -> Self {
+        Self { stream, write_time, waiting: None, behind: None }
+    }
+
     fn bounded<T>(&mut self, context: &mut Context<'_>, poll: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if poll.is_ready() {
             self.waiting = None;
             return poll;
         }
         let write_time = self.write_time;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(write_time)));
-        waiting.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let over = |timer: &mut Option<Pin<Box<Sleep>>>, time: Duration, context: &mut Context<'_>| {
+            timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(time))).as_mut().poll(context).is_ready()
+        };
+        let is_over = over(&mut self.waiting, write_time, context) | over(&mut self.behind, write_time * STEPS, context);
+        if is_over { Poll::Ready(Err(io::ErrorKind::TimedOut.into())) } else { Poll::Pending }
     }
 }
 
@@ -147,6 +163,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let poll = Pin::new(&mut self.stream).poll_flush(context);
+        if poll.is_ready() {
+            self.behind = None;
+        }
         self.bounded(context, poll)
     }
 
@@ -194,7 +213,7 @@ mod tests {
     };
 
     /// A line to the operators' answers, which say all that any listener says about HTTP itself.
-    fn line(store: &Memory, buffer: usize) -> (DuplexStream, Observer, watch::Sender<bool>, tokio::task::JoinHandle<()>) {
+    fn line(store: &Memory, buffer: usize) -> (DuplexStream, Observer, watch::Sender<bool>, tokio::task::JoinHandle<hyper::Result<()>>) {
         let observer = Observer::new(Metrics::default(), Arc::new(store.clone()));
         let (near, far) = tokio::io::duplex(buffer);
         let (draining, drained) = watch::channel(false);
@@ -222,13 +241,27 @@ mod tests {
         for said in [b"".as_slice(), b"GET /livez HTTP/1.1\r\nho", GET] {
             let (mut far, _, _draining, task) = line(&store, 1 << 16);
             far.write_all(said).await.unwrap();
-            tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
+            let ended = tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
+            assert!(!ended.is_err_and(|error| error.is_parse()), "slow, and not wrong");
             assert_eq!(read_all(far).await.starts_with("HTTP/1.1 200"), said == GET);
         }
         // An answer that nobody takes.
         let (mut far, _, _draining, task) = line(&store, 64);
         far.write_all(GET).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
+        assert!(ended.is_err_and(|error| !error.is_parse()));
+        // What is no HTTP, or too much of it.
+        for (said, status) in [
+            (b"\x0bMSH|^~\\&|PAS\x1c\r".to_vec(), "400"),
+            (format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "x".repeat(4 * HEAD_BYTES_MAX)).into_bytes(), "431"),
+        ] {
+            let (mut far, _, _draining, task) = line(&store, 1 << 20);
+            far.write_all(&said).await.unwrap();
+            let ended = task.await.unwrap();
+            assert!(ended.as_ref().is_err_and(|error| error.is_parse()), "{ended:?}");
+            let heard = read_all(far).await;
+            assert!(heard.starts_with(&format!("HTTP/1.1 {status}")), "{heard}");
+        }
     }
 
     #[tokio::test]
@@ -248,7 +281,7 @@ mod tests {
     async fn a_drain_ends_an_idle_line() {
         let (far, _, draining, task) = line(&Memory::default(), 1 << 16);
         draining.send(true).unwrap();
-        task.await.unwrap();
+        assert!(task.await.unwrap().is_ok());
         assert_eq!(read_all(far).await, "");
     }
 

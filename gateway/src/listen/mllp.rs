@@ -5,7 +5,8 @@
 
 use super::entrance::{Guest, Limits, until_drained};
 use super::frames::{Framed, Frames, TRAILER_GRACE, framed};
-use super::tls::{Refused, Tls};
+use super::handshake::shake;
+use super::tls::Tls;
 use crate::intake::{Answer, Door, Intake, Judged, Peer};
 use crate::observe::{Metrics, ReplyKind};
 use contract::Frame;
@@ -50,24 +51,20 @@ impl Mllp {
 
     /// One connection, until either end closes it or the doors are drained.
     pub async fn serve(self: Arc<Self>, guest: Guest, draining: watch::Receiver<bool>) {
-        let Guest { stream, address, admitted } = guest;
+        let Guest { stream, address, unproven, admitted } = guest;
         match &self.tls {
             None => {
+                drop(unproven);
                 let peer = Peer { address: address.to_string(), names: Vec::new() };
                 self.converse(stream, peer, draining).await;
             }
-            Some(tls) => match tls.accept(stream, address).await {
-                Ok((stream, info)) => {
+            Some(tls) => {
+                let proven = shake(tls, stream, address, unproven, &self.name, &self.intake, &self.metrics).await;
+                if let Some((stream, info)) = proven {
                     let peer = Peer { address: info.address, names: info.names };
                     self.converse(stream, peer, draining).await;
                 }
-                Err(Refused::Silent) => {}
-                Err(Refused::Timeout) => self.metrics.refused(&self.name, "timeout"),
-                Err(Refused::Handshake(word)) => {
-                    self.metrics.refused(&self.name, "handshake");
-                    self.intake.unauthenticated(&self.name, address, word).await;
-                }
-            },
+            }
         }
         drop(admitted);
     }

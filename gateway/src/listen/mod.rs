@@ -2,6 +2,7 @@
 
 mod entrance;
 mod frames;
+mod handshake;
 pub mod https;
 pub mod mllp;
 pub mod tls;

@@ -200,7 +200,7 @@ impl Metrics {
         Connected { gauge }
     }
 
-    /// `reason`: of the closed list `limit`, `handshake`, `timeout`.
+    /// `reason`: of the closed list `limit`, `displaced`, `handshake`, `timeout`, `http`.
     pub fn refused(&self, listener: &str, reason: &'static str) {
         self.families.refused.get_or_create(&Refused { listener: listener.to_owned(), reason }).inc();
     }

@@ -85,9 +85,6 @@ impl std::fmt::Debug for Version {
     }
 }
 
-/// What the bodies of one page hold together, in bytes: one that is larger stands alone.
-pub const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// One page of a search or a history. It may end before the count that was asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {

@@ -646,6 +646,22 @@ pub(super) fn pages_follow_one_another(engine: &dyn Engine) {
     let versions = |page: &crate::search::Page| page.matches.iter().map(|version| version.version).collect::<Vec<_>>();
     assert_eq!((versions(&first), versions(&second)), (vec![5, 4, 3], vec![2, 1]));
     assert_eq!((first.total, second.next), (5, None));
+    // A page ends where its bodies are large, too; engines are opened with 64 KiB.
+    for (number, letter) in ["a", "b", "c"].into_iter().enumerate() {
+        let name = format!(r#"{{"name":[{{"family":"{}"}}]}}"#, letter.repeat(22_500));
+        send(&*store, &format!("large{number}"), Message::at(20).says(&patient(letter), &name)).unwrap();
+        send(&*store, &format!("larger{number}"), Message::at(30 + number as i64).says(&patient("a"), &name)).unwrap();
+    }
+    let page = store.history(&everything(), "Patient", &id(&patient("a")), 10, None).unwrap().unwrap();
+    assert_eq!((page.matches.len(), page.total), (2, 3));
+    let rest = store.history(&everything(), "Patient", &id(&patient("a")), 10, page.next).unwrap().unwrap();
+    assert_eq!((rest.matches.len(), rest.next), (1, None));
+    let mut all = query("Patient", vec![]);
+    all.count = 100;
+    let page = store.search(&everything(), &all).unwrap();
+    assert_eq!((page.matches.len(), page.total), (7, 8));
+    all.cursor = page.next;
+    assert_eq!(store.search(&everything(), &all).unwrap().matches.len(), 1);
 }
 
 pub(super) fn a_merged_patient_answers_for_both(engine: &dyn Engine) {

@@ -37,7 +37,7 @@ impl Report {
         self.faults_count == 0
     }
 
-    fn fault(&mut self, place: impl Into<String>, reason: &'static str) {
+    pub(crate) fn fault(&mut self, place: impl Into<String>, reason: &'static str) {
         self.faults_count += 1;
         if self.faults.len() < FAULTS_TOLD_MAX {
             self.faults.push(Fault { place: place.into(), reason });
@@ -100,6 +100,9 @@ pub fn verify(directory: &Path, seals: Option<&Path>, key: &SealPublic) -> io::R
     }
     if let Some(outside) = outside {
         seals.outside(outside, &mut report)?;
+        if report.seals > 0 && report.seals_outside == 0 {
+            report.fault("seals file", "holds no seal, though the store was sealed");
+        }
     }
     for (name, head) in &heads {
         let count = seals.covered.get(name).map_or(0, |sealed| sealed.count);

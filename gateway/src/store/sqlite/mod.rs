@@ -45,6 +45,7 @@ use std::time::Duration;
 
 /// A search that takes longer holds up all others.
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(10);
+const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What a store is opened with.
 pub struct Options {
@@ -64,6 +65,8 @@ pub struct Options {
     pub faults: Arc<dyn Faults>,
     /// How long one search may take.
     pub search_time: Duration,
+    /// What the bodies of one page hold together, in bytes: one that is larger stands alone.
+    pub page_bytes: usize,
 }
 
 impl Options {
@@ -79,6 +82,7 @@ impl Options {
             incarnation: uuid::Uuid::new_v4().as_u64_pair().0,
             faults: Arc::new(NoFaults),
             search_time: SEARCH_TIME_MAX,
+            page_bytes: PAGE_BYTES_MAX,
         }
     }
 }
@@ -90,6 +94,7 @@ pub struct SqliteStore {
     index: Arc<Index>,
     clock: Clock,
     search_time: Duration,
+    page_bytes: usize,
     intake: Group<IntakeDesk>,
     access_writer: Group<AccessDesk>,
 }
@@ -130,6 +135,7 @@ impl SqliteStore {
             index,
             clock: options.clock,
             search_time: options.search_time,
+            page_bytes: options.page_bytes,
         })
     }
 
@@ -174,11 +180,13 @@ impl Store for SqliteStore {
     }
 
     fn history(&self, grant: &Grant, kind: &str, id: &str, count: usize, cursor: Option<Cursor>) -> Result<Option<Page>, StoreError> {
-        self.landbridge.read(|connection| read::history(connection, grant, kind, id, count, cursor.as_ref()))
+        self.landbridge.read(|connection| read::history(connection, grant, kind, id, (count, self.page_bytes), cursor.as_ref()))
     }
 
     fn search(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError> {
-        self.landbridge.read_within(self.search_time, |connection| query::search(connection, &self.index, grant, query, self.clock.now()))
+        self.landbridge.read_within(self.search_time, |connection| {
+            query::search(connection, &self.index, grant, query, self.page_bytes, self.clock.now())
+        })
     }
 
     fn record(&self, entry: Entry) -> Pending<()> {

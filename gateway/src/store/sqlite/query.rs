@@ -7,7 +7,7 @@ use super::read::{current, more, patient_row};
 use super::sql::Sql;
 use crate::access::{Grant, Permission, Predicate};
 use crate::search::parse::ParameterType;
-use crate::search::{Cursor, Filter, Operand, PAGE_BYTES_MAX, Page, Prefix, Query};
+use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query};
 use crate::store::StoreError;
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -17,7 +17,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Alternatives that a driving filter may have; SQLite bounds the length of a compound select.
 const DRIVING_ALTERNATIVES_MAX: usize = 100;
 
-pub(super) fn search(connection: &Connection, index: &Index, grant: &Grant, query: &Query, now: Timestamp) -> Result<Page, StoreError> {
+pub(super) fn search(
+    connection: &Connection,
+    index: &Index,
+    grant: &Grant,
+    query: &Query,
+    page_bytes: usize,
+    now: Timestamp,
+) -> Result<Page, StoreError> {
     let mut page = Page::default();
     let Some(matches) = Search::select(connection, index, grant, query, now)? else { return Ok(page) };
     let mut count = Sql::new("SELECT count(*) FROM (");
@@ -48,7 +55,7 @@ pub(super) fn search(connection: &Connection, index: &Index, grant: &Grant, quer
     for (row, id) in found {
         if let Some(version) = current(connection, query.kind.clone(), id, row)? {
             bytes += version.body.as_ref().map_or(0, Vec::len);
-            if bytes > PAGE_BYTES_MAX && !page.matches.is_empty() {
+            if bytes > page_bytes && !page.matches.is_empty() {
                 page.next = Some(Cursor { after: last });
                 break;
             }

@@ -4,7 +4,7 @@ use super::fold::{ids, read_list};
 use super::index::compartments;
 use super::names::{find_key, find_kind, key_name};
 use crate::access::{Grant, Permission, Predicate};
-use crate::search::{Cursor, PAGE_BYTES_MAX, Page, Version};
+use crate::search::{Cursor, Page, Version};
 use crate::store::StoreError;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
@@ -38,7 +38,7 @@ pub(super) fn history(
     grant: &Grant,
     kind: &str,
     id: &str,
-    count: usize,
+    (count, bytes_max): (usize, usize),
     cursor: Option<&Cursor>,
 ) -> Result<Option<Page>, StoreError> {
     let Some(reached) = reach(connection, grant, kind, id)? else { return Ok(None) };
@@ -58,7 +58,7 @@ pub(super) fn history(
     for stored in found {
         let stored = stored?;
         bytes += stored.body.as_ref().map_or(0, Vec::len);
-        let is_full = page.matches.len() == count || bytes > PAGE_BYTES_MAX;
+        let is_full = page.matches.len() == count || bytes > bytes_max;
         if is_full && !page.matches.is_empty() {
             page.next = Some(Cursor { after: last });
             break;

@@ -3,6 +3,7 @@
 use crate::store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -114,7 +115,11 @@ impl Layout {
     /// A connection that writes, its file made or migrated.
     pub(super) fn open(&self, directory: &Path) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(directory.join(self.name), flags)?;
+        let path = directory.join(self.name);
+        // The owner's alone. SQLite gives the files beside it the same mode.
+        let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        made.map_err(|error| StoreError::Refused(format!("{} cannot be made: {}", path.display(), error.kind())))?;
+        let mut connection = Connection::open_with_flags(path, flags)?;
         harden(&connection)?;
         // WAL outlives the connection. FULL: an acknowledged commit survives a power cut. Checkpoints are rarer than the
         // default, each costs the writer a pause.

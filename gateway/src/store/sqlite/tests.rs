@@ -43,7 +43,7 @@ impl Folder {
 
 impl Engine for Folder {
     fn open(&self, clock: Clock, faults: Arc<dyn Faults>) -> Arc<dyn Store> {
-        Arc::new(SqliteStore::open(Options { clock, faults, ..self.options() }).unwrap())
+        Arc::new(SqliteStore::open(Options { clock, faults, page_bytes: 64 * 1024, ..self.options() }).unwrap())
     }
 }
 

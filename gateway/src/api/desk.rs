@@ -1,0 +1,76 @@
+//! How many questions are with the store at once. What is beyond waits a while for a place, and no client takes them all.
+
+use super::fault::Fault;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Clients remembered, before those that ask nothing now are forgotten.
+const CLIENTS_MAX: usize = 1024;
+
+/// A number of places. One client has half of them at most.
+pub struct Desk {
+    places: Arc<Semaphore>,
+    share: usize,
+    /// How long a question waits for its place.
+    wait_max: Duration,
+    shares: Mutex<HashMap<String, Weak<Semaphore>>>,
+}
+
+/// A place while it is held.
+pub struct Place {
+    _share: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Desk {
+    pub fn new(places: usize, wait_max: Duration) -> Self {
+        Self { places: Arc::new(Semaphore::new(places)), share: places.div_ceil(2), wait_max, shares: Mutex::default() }
+    }
+
+    /// A place for a question of this client, or [`Fault::Busy`].
+    pub async fn place(&self, client: &str) -> Result<Place, Fault> {
+        let share = self.share_of(client);
+        let both = async {
+            let share = share.acquire_owned().await.map_err(|_| Fault::Busy)?;
+            let place = self.places.clone().acquire_owned().await.map_err(|_| Fault::Busy)?;
+            Ok(Place { _share: share, _place: place })
+        };
+        tokio::time::timeout(self.wait_max, both).await.unwrap_or(Err(Fault::Busy))
+    }
+
+    fn share_of(&self, client: &str) -> Arc<Semaphore> {
+        let mut shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(share) = shares.get(client).and_then(Weak::upgrade) {
+            return share;
+        }
+        if shares.len() >= CLIENTS_MAX {
+            shares.retain(|_, share| share.strong_count() > 0);
+        }
+        let share = Arc::new(Semaphore::new(self.share));
+        shares.insert(client.to_owned(), Arc::downgrade(&share));
+        share
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_has_half_of_the_places_and_who_waits_too_long_is_told() {
+        let desk = Desk::new(4, Duration::ZERO);
+        let one = (desk.place("one").await.ok(), desk.place("one").await.ok());
+        assert!(one.0.is_some() && one.1.is_some());
+        assert_eq!(desk.place("one").await.err(), Some(Fault::Busy));
+        let two = (desk.place("two").await.ok(), desk.place("two").await.ok());
+        assert!(two.0.is_some() && two.1.is_some());
+        assert_eq!(desk.place("three").await.err(), Some(Fault::Busy));
+        drop(one);
+        assert!(desk.place("one").await.is_ok() && desk.place("three").await.is_ok());
+        drop(two);
+        // Nobody's share outlives its questions.
+        assert!(desk.shares.lock().unwrap().values().all(|share| share.strong_count() == 0));
+    }
+}

@@ -1,0 +1,107 @@
+//! Before a connection has shown who it is: so many at once, and a new one displaces the oldest. Whoever opens connections
+//! and says nothing keeps no one else out.
+
+use super::tls::{Refused, Tls};
+use crate::api::ConnectionInfo;
+use crate::intake::Intake;
+use crate::observe::Metrics;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio_rustls::server::TlsStream;
+
+/// The connections of one door that are unproven. Cheap to clone.
+#[derive(Clone)]
+pub struct Anteroom {
+    most: usize,
+    waiting: Arc<Mutex<VecDeque<Arc<Notify>>>>,
+}
+
+/// A place in the anteroom, given back when it is dropped.
+pub struct Unproven {
+    anteroom: Anteroom,
+    displaced: Arc<Notify>,
+}
+
+impl Anteroom {
+    /// A fourth of a door's connections, yet room for a few.
+    pub fn of(connections: usize) -> Self {
+        Self { most: (connections / 4).max(16), waiting: Arc::default() }
+    }
+
+    pub fn enter(&self) -> Unproven {
+        let displaced = Arc::new(Notify::new());
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.len() >= self.most
+            && let Some(oldest) = waiting.pop_front()
+        {
+            oldest.notify_one();
+        }
+        waiting.push_back(displaced.clone());
+        drop(waiting);
+        Unproven { anteroom: self.clone(), displaced }
+    }
+}
+
+impl Unproven {
+    /// What comes of a handshake; `None` where this connection was displaced.
+    pub async fn wait<T>(self, handshake: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = handshake => Some(done),
+            () = self.displaced.notified() => None,
+        }
+    }
+}
+
+impl Drop for Unproven {
+    fn drop(&mut self) {
+        let mut waiting = self.anteroom.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|other| !Arc::ptr_eq(other, &self.displaced));
+    }
+}
+
+/// The TLS handshake of a door's guest. Where there is none it is counted, and a refusal is written down.
+pub async fn shake(
+    tls: &Tls,
+    stream: TcpStream,
+    address: SocketAddr,
+    unproven: Unproven,
+    listener: &str,
+    intake: &Intake,
+    metrics: &Metrics,
+) -> Option<(TlsStream<TcpStream>, ConnectionInfo)> {
+    match unproven.wait(tls.accept(stream, address)).await {
+        Some(Ok(proven)) => return Some(proven),
+        None => metrics.refused(listener, "displaced"),
+        Some(Err(Refused::Silent)) => {}
+        Some(Err(Refused::Timeout)) => metrics.refused(listener, "timeout"),
+        Some(Err(Refused::Handshake(word))) => {
+            metrics.refused(listener, "handshake");
+            intake.unauthenticated(listener, address, word).await;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    #[tokio::test]
+    async fn the_oldest_gives_way_and_a_place_is_given_back() {
+        let anteroom = Anteroom::of(0);
+        let mut silent: VecDeque<Unproven> = (0..16).map(|_| anteroom.enter()).collect();
+        let honest = anteroom.enter();
+        let oldest = silent.pop_front().unwrap();
+        assert_eq!(oldest.wait(pending::<()>()).await, None);
+        assert_eq!(honest.wait(ready(7)).await, Some(7));
+        assert_eq!(anteroom.waiting.lock().unwrap().len(), 15);
+        let another = anteroom.enter();
+        drop((silent, another));
+        assert!(anteroom.waiting.lock().unwrap().is_empty());
+    }
+}
