@@ -15,6 +15,9 @@ pub const FIELDS_MAX: usize = 4_000_000;
 /// Fields of one segment: the standard's longest has fewer than 60.
 pub const SEGMENT_FIELDS_MAX: usize = 1_000;
 
+/// Repetitions of all fields of one message: each may become an element of a resource.
+pub const REPETITIONS_MAX: usize = 50_000;
+
 /// A message as its own words lie: segments in groups, fields, and what was noticed while reading.
 pub struct Message {
     pub(crate) text: String,
@@ -195,6 +198,9 @@ fn lines(text: &str, delimiters: &Delimiters, issues: &mut Vec<Issue>) -> Result
     // Offsets fit: a frame of 4 GiB is far beyond every limit, and is refused here.
     let offset = |at: usize| u32::try_from(at).map_err(|_| limit("", "the message is too long"));
     offset(bytes.len())?;
+    if bytes.iter().filter(|byte| **byte == delimiters.repetition).count() > REPETITIONS_MAX {
+        return Err(limit("", "the message has too many repetitions"));
+    }
     let mut start = 0;
     while start < bytes.len() {
         let end = bytes[start..].iter().position(|byte| matches!(byte, b'\r' | b'\n')).map_or(bytes.len(), |at| start + at);
@@ -394,7 +400,8 @@ mod tests {
         let wide = format!("MSH|^~\\&|A\rPID{}", "|".repeat(SEGMENT_FIELDS_MAX + 1));
         let long = format!("MSH|^~\\&|A\r{}", "NTE\r".repeat(SEGMENTS_MAX));
         let continued = format!("MSH|^~\\&|A\r{}", "|\r".repeat(SEGMENT_FIELDS_MAX + 1));
-        for text in [wide, long, continued] {
+        let repeated = format!("MSH|^~\\&|A\rPID|||{}", "~".repeat(REPETITIONS_MAX));
+        for text in [wide, long, continued, repeated] {
             let issue = Message::parse(text.as_bytes(), None, &Structures::flat()).err().unwrap();
             assert_eq!(issue.code, IssueCode::Limit);
         }
