@@ -5,8 +5,8 @@ use contract::{Contribution, Issue, IssueCode, Severity};
 use std::cell::RefCell;
 use zstd::bulk::{Compressor, Decompressor};
 
-/// Fast: a writer waits for it, and pages not written are worth more than the last tenth of size.
-const LEVEL: i32 = 1;
+/// Fast: a writer waits for it. Blobs are small, and most of the time of a higher level goes into its tables.
+const LEVEL: i32 = -3;
 /// What a blob may unfold to: a frame's limit is set elsewhere, and lower.
 const LENGTH_MAX: usize = 1 << 30;
 

@@ -11,7 +11,7 @@ use crate::audit::chain::{Heads, SealKey};
 use crate::clock::Clock;
 use crate::state::{Finding, place};
 use crate::store::{Arrival, Receipt, StoreError};
-use contract::{Class, Contribution, IdKey, OutcomeKind, Rank, Translation};
+use contract::{Class, Contribution, IdKey, OutcomeKind, Translation};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::{BTreeSet, HashSet};
@@ -80,12 +80,22 @@ impl Desk for IntakeDesk {
 pub(super) struct Prepared {
     arrival: Arrival,
     frame: Vec<u8>,
-    translation: Option<(Translation, Vec<u8>)>,
+    translation: Option<Saying>,
     issues: String,
 }
 
+/// What a message says, ready for the writer.
+struct Saying {
+    translation: Translation,
+    /// As the journal keeps it.
+    packed: Vec<u8>,
+    /// Of each contribution that is a mention: what tells it from others, but for its rank.
+    marks: Vec<Option<u64>>,
+}
+
 impl Prepared {
-    pub(super) fn new(arrival: Arrival, translation: Option<Translation>) -> Result<Self, StoreError> {
+    /// `marking`: of the [`Mentions`] of the writer.
+    pub(super) fn new(arrival: Arrival, translation: Option<Translation>, marking: &RandomState) -> Result<Self, StoreError> {
         let journaled = match arrival.outcome {
             OutcomeKind::Stored | OutcomeKind::StoredWithIssues => translation.is_some(),
             OutcomeKind::Malformed
@@ -102,7 +112,12 @@ impl Prepared {
         let translation = match translation {
             Some(translation) => {
                 let packed = contributions(&translation.contributions)?;
-                Some((translation, packed))
+                let mark = |contribution: &Contribution| {
+                    let is_bare = contribution.class == Class::Mention && contribution.member_of.is_none();
+                    is_bare.then(|| marking.hash_one(Mention(contribution)))
+                };
+                let marks = translation.contributions.iter().map(mark).collect();
+                Some(Saying { translation, packed, marks })
             }
             None => None,
         };
@@ -143,7 +158,7 @@ impl IntakeDesk {
             findings.insert(Finding::ControlIdReused);
         }
         let (mut folded, mut packed) = (Folded::default(), None);
-        if let Some((mut translation, contributions)) = translation {
+        if let Some(Saying { mut translation, packed: contributions, marks }) = translation {
             if place(&mut translation, position.unsigned_abs(), received) {
                 findings.insert(Finding::StampAhead);
             }
@@ -156,7 +171,7 @@ impl IntakeDesk {
                 position: position.unsigned_abs(),
                 now: self.now,
             };
-            folded = folding.fold(&self.mentions.without_known(translation.contributions))?;
+            folded = folding.fold(&self.mentions.without_known(translation.contributions, &marks))?;
             packed = Some(contributions);
             findings.extend(&folded.findings);
         }
@@ -222,8 +237,8 @@ pub(super) struct Mentions {
 }
 
 impl Mentions {
-    pub(super) fn new() -> Self {
-        Self { state: RandomState::new(), known: HashSet::new(), fresh: Vec::new(), epoch: 0 }
+    pub(super) fn new(state: RandomState) -> Self {
+        Self { state, known: HashSet::new(), fresh: Vec::new(), epoch: 0 }
     }
 
     fn begin(&mut self, connection: &Connection) -> Result<(), StoreError> {
@@ -236,12 +251,15 @@ impl Mentions {
         Ok(())
     }
 
-    /// Leaves out what is joined already. The contributions are placed, so that equal mentions are equal.
-    fn without_known(&mut self, contributions: Vec<Contribution>) -> Vec<Contribution> {
+    /// Leaves out what is joined already. The contributions are placed, so that the ranks of equal mentions are equal.
+    fn without_known(&mut self, contributions: Vec<Contribution>, marks: &[Option<u64>]) -> Vec<Contribution> {
         let mut kept = Vec::with_capacity(contributions.len());
-        for contribution in contributions {
-            if contribution.class == Class::Mention && contribution.member_of.is_none() {
-                let mark = self.state.hash_one(Mention(&contribution));
+        for (contribution, mark) in contributions.into_iter().zip(marks) {
+            if let Some(mark) = mark {
+                let mut hasher = self.state.build_hasher();
+                mark.hash(&mut hasher);
+                contribution.statements.iter().for_each(|statement| statement.rank.hash(&mut hasher));
+                let mark = hasher.finish();
                 if self.known.contains(&mark) {
                     continue;
                 }
@@ -266,8 +284,7 @@ impl Hash for Mention<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.key.hash(state);
         for statement in &self.0.statements {
-            let rank: &Rank = &statement.rank;
-            (&statement.slot, rank, &statement.value, &statement.place, &statement.row).hash(state);
+            (&statement.slot, &statement.value, &statement.place, &statement.row).hash(state);
         }
     }
 }

@@ -38,6 +38,7 @@ use pool::Pool;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use schema::{ACCESS_DB, LANDBRIDGE_DB};
 use std::fs::DirBuilder;
+use std::hash::RandomState;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -93,6 +94,8 @@ pub struct SqliteStore {
     access: Pool,
     index: Arc<Index>,
     clock: Clock,
+    /// What mentions are marked with.
+    marking: RandomState,
     search_time: Duration,
     page_bytes: usize,
     intake: Group<IntakeDesk>,
@@ -113,6 +116,7 @@ impl SqliteStore {
         let index = Arc::new(fitted(&mut landbridge, options.plan, options.timezone)?);
         // The last letter tells the file.
         let name = |file: char| format!("{:016x}{file}", options.incarnation);
+        let marking = RandomState::new();
         let desk = IntakeDesk {
             ledger: Ledger::new(name('i'), 0),
             index: index.clone(),
@@ -121,7 +125,7 @@ impl SqliteStore {
             clock: options.clock.clone(),
             access: ACCESS_DB.reader(&directory)?,
             names: Names::default(),
-            mentions: Mentions::new(),
+            mentions: Mentions::new(marking.clone()),
             sealed: None,
             sealing: None,
             now: Timestamp::UNIX_EPOCH,
@@ -134,6 +138,7 @@ impl SqliteStore {
             access: Pool::new(ACCESS_DB, directory),
             index,
             clock: options.clock,
+            marking,
             search_time: options.search_time,
             page_bytes: options.page_bytes,
         })
@@ -160,11 +165,11 @@ impl Store for SqliteStore {
     fn commit(&self, warrant: &Warrant, mut arrival: Arrival, translation: Translation) -> Pending<Receipt> {
         // The Warrant says in whose name.
         warrant.feed().clone_into(&mut arrival.feed);
-        self.submit(Prepared::new(arrival, Some(translation)))
+        self.submit(Prepared::new(arrival, Some(translation), &self.marking))
     }
 
     fn keep(&self, arrival: Arrival) -> Pending<Receipt> {
-        self.submit(Prepared::new(arrival, None))
+        self.submit(Prepared::new(arrival, None, &self.marking))
     }
 
     fn repeat(&self, position: u64, entry: Entry) -> Pending<()> {
