@@ -43,8 +43,14 @@ impl Frames {
         Self { bytes_max, buffer: BytesMut::new(), inside: false, searched: 0, noise: 0 }
     }
 
-    /// Where to read to.
+    /// Where to read to. It grows by doubling, yet never beyond what a frame may have.
     pub fn space(&mut self) -> &mut BytesMut {
+        let (length, wanted) = (self.buffer.len(), self.buffer.len() + READ_BYTES);
+        if self.buffer.capacity() < wanted && length >= self.bytes_max / 2 {
+            let mut grown = BytesMut::with_capacity(wanted.max(self.bytes_max + 2 * READ_BYTES));
+            grown.extend_from_slice(&self.buffer);
+            self.buffer = grown;
+        }
         self.buffer.reserve(READ_BYTES);
         &mut self.buffer
     }

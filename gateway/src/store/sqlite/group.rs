@@ -18,6 +18,10 @@ const BATCH_LENGTH_MAX: usize = 256;
 /// pages that they change: half of this costs an eighth of the throughput.
 const BATCH_WORK_MAX: Duration = Duration::from_millis(50);
 
+/// A savepoint keeps a copy of every page that its job changes: an eighth of a writer's time. So jobs have one only after
+/// one of them failed halfway, this many.
+const CAREFUL_JOBS: usize = 10_000;
+
 /// What a writer keeps in memory beside its file, and must take back together with it.
 pub(super) trait Desk: Send + 'static {
     type Mark;
@@ -40,7 +44,7 @@ pub(super) struct Group<D> {
 impl<D: Desk> Group<D> {
     pub(super) fn start(connection: Connection, desk: D, faults: Arc<dyn Faults>, file: File) -> std::io::Result<Self> {
         let (queue, jobs) = sync_channel(QUEUE_LENGTH_MAX);
-        let writer = Writer { connection, desk, faults, file };
+        let writer = Writer { connection, desk, faults, file, work_max: BATCH_WORK_MAX, careful: 0 };
         let name = match file {
             File::Landbridge => "store",
             File::Access => "access",
@@ -122,6 +126,9 @@ struct Writer<D> {
     desk: D,
     faults: Arc<dyn Faults>,
     file: File,
+    work_max: Duration,
+    /// Jobs to come that get a savepoint each.
+    careful: usize,
 }
 
 impl<D: Desk> Writer<D> {
@@ -157,7 +164,7 @@ impl<D: Desk> Writer<D> {
                 self.roll_back();
                 return ControlFlow::Continue(Err(error));
             }
-            let more = batch.len() < BATCH_LENGTH_MAX && started.elapsed() < BATCH_WORK_MAX;
+            let more = batch.len() < BATCH_LENGTH_MAX && started.elapsed() < self.work_max;
             next = if more { jobs.try_recv().ok() } else { None };
         }
         match self.faults.at(self.file, Point::BeforeCommit) {
@@ -180,8 +187,26 @@ impl<D: Desk> Writer<D> {
         }
     }
 
-    /// One job under its own savepoint: what fails alone fails alone. `Err`: the whole transaction is lost.
+    /// One job. What fails before it wrote anything fails alone. `Err`: the whole transaction is lost; whoever waits for
+    /// it sends again, and for a while each job has a savepoint, so that one that fails again does so alone too.
     fn one(&mut self, job: &mut dyn Work<D>) -> Result<(), StoreError> {
+        if self.careful > 0 {
+            self.careful -= 1;
+            return self.one_under_savepoint(job);
+        }
+        let (mark, changes) = (self.desk.mark(), self.connection.total_changes());
+        if job.apply(&mut self.desk, &self.connection) {
+            return Ok(());
+        }
+        self.desk.back_to(mark);
+        if self.connection.total_changes() == changes && !self.connection.is_autocommit() {
+            return Ok(());
+        }
+        self.careful = CAREFUL_JOBS;
+        Err(StoreError::Unavailable("another message of the batch failed".into()))
+    }
+
+    fn one_under_savepoint(&mut self, job: &mut dyn Work<D>) -> Result<(), StoreError> {
         let run = |sql: &str| {
             self.connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(StoreError::from)
         };
@@ -204,5 +229,74 @@ impl<D: Desk> Writer<D> {
             let _ = self.connection.execute_batch("ROLLBACK");
         }
         self.desk.rolled_back();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::faults::NoFaults;
+
+    struct Bare;
+
+    impl Desk for Bare {
+        type Mark = ();
+
+        fn begin(&mut self, _: &Connection) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn mark(&self) -> Self::Mark {}
+
+        fn back_to(&mut self, (): Self::Mark) {}
+
+        fn committed(&mut self) {}
+
+        fn rolled_back(&mut self) {}
+    }
+
+    /// Writes, or not, and fails, or not.
+    type Step = (bool, bool);
+
+    fn run(writer: &mut Writer<Bare>, steps: &[Step]) -> Vec<bool> {
+        let (queue, jobs) = sync_channel(steps.len());
+        let mut answers = Vec::new();
+        for &(writes, fails) in steps {
+            let (reply, answer) = oneshot::channel();
+            let work = move |_: &mut Bare, connection: &Connection| {
+                if writes {
+                    connection.execute("INSERT INTO done VALUES (1)", [])?;
+                }
+                if fails { Err(StoreError::Refused("on purpose".into())) } else { Ok(()) }
+            };
+            let job: Box<dyn Work<Bare>> = Box::new(Job { work: Some(work), outcome: None, reply });
+            assert!(queue.try_send(job).is_ok());
+            answers.push(answer);
+        }
+        let mut batch = Vec::new();
+        while let Ok(first) = jobs.try_recv() {
+            let ControlFlow::Continue(done) = writer.batch(first, &jobs, &mut batch) else { panic!("nothing is injected") };
+            batch.drain(..).for_each(|job| job.resolve(done.clone()));
+        }
+        answers.into_iter().map(|mut answer| answer.try_recv().unwrap().is_ok()).collect()
+    }
+
+    #[test]
+    fn what_fails_fails_alone_or_is_sent_again() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE done (x)").unwrap();
+        let file = File::Landbridge;
+        let mut writer = Writer { connection, desk: Bare, faults: Arc::new(NoFaults), file, work_max: Duration::MAX, careful: 0 };
+        let count =
+            |writer: &Writer<Bare>| writer.connection.query_row("SELECT count(*) FROM done", [], |row| row.get::<_, i64>(0)).unwrap();
+        let (good, early, late) = ((true, false), (false, true), (true, true));
+        assert_eq!(run(&mut writer, &[good, early, good]), [true, false, true]);
+        assert_eq!(count(&writer), 2);
+        // Halfway: what was written before it in the batch is lost, and told; what comes after is done.
+        assert_eq!(run(&mut writer, &[good, late, good]), [false, false, true]);
+        assert_eq!(count(&writer), 3);
+        // Then it fails alone.
+        assert_eq!(run(&mut writer, &[good, late, good]), [true, false, true]);
+        assert_eq!((count(&writer), writer.careful), (5, CAREFUL_JOBS - 4));
     }
 }

@@ -138,14 +138,14 @@ struct Known {
 impl IntakeDesk {
     /// Journal, contributions, state, versions, index and audit entry of one message; or, where it was stored before,
     /// one more repeat of it.
-    pub(super) fn commit(&mut self, connection: &Connection, prepared: Prepared) -> Result<Receipt, StoreError> {
+    pub(super) fn commit(&mut self, connection: &Connection, prepared: Prepared) -> Result<(Receipt, Spent), StoreError> {
         let Prepared { arrival, frame, translation, issues } = prepared;
         let feed = self.names.feed(connection, &arrival.feed)?;
         let known = known(connection, feed, &arrival)?;
         if let Some(known) = &known
             && known.outcome.is_stored()
         {
-            return self.again(connection, known, arrival.entry);
+            return self.again(connection, known, arrival.entry).map(|receipt| (receipt, Spent::default()));
         }
         let recipe = recipe(connection, feed, &arrival.recipe, translation.is_some())?;
         let (position, received) = match &known {
@@ -157,7 +157,7 @@ impl IntakeDesk {
         if known.is_none() && row.control_id_known(connection)? {
             findings.insert(Finding::ControlIdReused);
         }
-        let (mut folded, mut packed) = (Folded::default(), None);
+        let (mut folded, mut packed, mut spent) = (Folded::default(), None, Spent::default());
         if let Some(Saying { mut translation, packed: contributions, marks }) = translation {
             if place(&mut translation, position.unsigned_abs(), received) {
                 findings.insert(Finding::StampAhead);
@@ -171,7 +171,8 @@ impl IntakeDesk {
                 position: position.unsigned_abs(),
                 now: self.now,
             };
-            folded = folding.fold(&self.mentions.without_known(translation.contributions, &marks))?;
+            spent = self.mentions.without_known(translation.contributions, &marks);
+            folded = folding.fold(&spent.fresh)?;
             packed = Some(contributions);
             findings.extend(&folded.findings);
         }
@@ -186,7 +187,7 @@ impl IntakeDesk {
         entry.position = Some(position.unsigned_abs());
         self.ledger.append(connection, &entry)?;
         let (position, resources) = (position.unsigned_abs(), folded.resources);
-        Ok(Receipt { position, outcome: arrival.outcome, reply: arrival.reply, resources, findings })
+        Ok((Receipt { position, outcome: arrival.outcome, reply: arrival.reply, resources, findings }, spent))
     }
 
     /// A frame came again that was stored the first time.
@@ -226,6 +227,14 @@ impl IntakeDesk {
     }
 }
 
+/// What a message said, when it is stored. Whoever waits for the writer takes it away: that is work, too.
+#[derive(Default)]
+pub(super) struct Spent {
+    fresh: Vec<Contribution>,
+    /// Mentions that were joined before.
+    known: Vec<Contribution>,
+}
+
 /// Mentions that are joined already: neither read nor locked again, for one epoch (withdraw, erase and reproject begin
 /// another).
 pub(super) struct Mentions {
@@ -252,8 +261,8 @@ impl Mentions {
     }
 
     /// Leaves out what is joined already. The contributions are placed, so that the ranks of equal mentions are equal.
-    fn without_known(&mut self, contributions: Vec<Contribution>, marks: &[Option<u64>]) -> Vec<Contribution> {
-        let mut kept = Vec::with_capacity(contributions.len());
+    fn without_known(&mut self, contributions: Vec<Contribution>, marks: &[Option<u64>]) -> Spent {
+        let mut kept = Spent::default();
         for (contribution, mark) in contributions.into_iter().zip(marks) {
             if let Some(mark) = mark {
                 let mut hasher = self.state.build_hasher();
@@ -261,11 +270,12 @@ impl Mentions {
                 contribution.statements.iter().for_each(|statement| statement.rank.hash(&mut hasher));
                 let mark = hasher.finish();
                 if self.known.contains(&mark) {
+                    kept.known.push(contribution);
                     continue;
                 }
                 self.fresh.push(mark);
             }
-            kept.push(contribution);
+            kept.fresh.push(contribution);
         }
         kept
     }

@@ -151,7 +151,10 @@ impl SqliteStore {
 
     fn submit(&self, prepared: Result<Prepared, StoreError>) -> Pending<Receipt> {
         match prepared {
-            Ok(prepared) => self.intake.submit(move |desk, connection| desk.commit(connection, prepared)),
+            Ok(prepared) => {
+                let stored = self.intake.submit(move |desk, connection| desk.commit(connection, prepared));
+                Box::pin(async move { stored.await.map(|(receipt, _)| receipt) })
+            }
             Err(error) => Box::pin(async { Err(error) }),
         }
     }
