@@ -4,28 +4,24 @@ mod answer;
 mod audit_events;
 mod bundle;
 mod capability;
-mod connection;
-mod desk;
 mod fault;
 mod interaction;
 mod negotiate;
 mod paging;
 mod read;
-mod refusals;
 mod search;
 mod served;
-
-pub use connection::ConnectionInfo;
-pub use refusals::Refusals;
+mod throttle;
 
 use crate::access::{Grant, Predicate, Principal, Verifier};
 use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
+use crate::connection::ConnectionInfo;
+use crate::refusals::Refusals;
 use crate::search::parse::{Parameters, pairs};
 use crate::store::{Store, StoreError};
 use answer::Answer;
 use bytes::Bytes;
-use desk::Desk;
 use fault::Fault;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
@@ -39,6 +35,7 @@ use served::Served;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use throttle::Throttle;
 
 /// The form of a `_search`, in bytes.
 const FORM_BYTES_MAX: usize = 64 * 1024;
@@ -90,8 +87,8 @@ struct Corridor {
     metadata: Bytes,
     smart: Option<Bytes>,
     /// More at once would only wait for the same processors, each with a connection and a thread of its own.
-    reads: Desk,
-    searches: Desk,
+    reads: Throttle,
+    searches: Throttle,
 }
 
 impl Api {
@@ -109,8 +106,8 @@ impl Api {
             refusals: Refusals::new(store.clone(), settings.clock.clone()),
             metadata: capability::statement(&served, &settings)?,
             smart: capability::smart(&served, &settings),
-            reads: Desk::new(READS_AT_ONCE, WAIT_MAX),
-            searches: Desk::new(2 * std::thread::available_parallelism().map_or(2, usize::from), WAIT_MAX),
+            reads: Throttle::new(READS_AT_ONCE, WAIT_MAX),
+            searches: Throttle::new(2 * std::thread::available_parallelism().map_or(2, usize::from), WAIT_MAX),
             store,
             verifier,
             settings,
@@ -363,12 +360,12 @@ impl Corridor {
     /// Off the runtime's own threads: it waits for disks.
     async fn ask_at<T: Send + 'static>(
         &self,
-        desk: &Desk,
+        throttle: &Throttle,
         grant: &Arc<Grant>,
         question: impl FnOnce(&dyn Store, &Grant) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Fault> {
         // Who leaves while waiting gives up the place; a question that was begun keeps it to its end.
-        let place = desk.place(&grant.principal().client).await?;
+        let place = throttle.place(&grant.principal().client).await?;
         let (store, grant) = (self.store.clone(), grant.clone());
         let asked = move || {
             let answer = question(&*store, &grant);

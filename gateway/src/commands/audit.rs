@@ -53,7 +53,9 @@ pub fn check(directory: &Path, seals: Option<&Path>, key: &Path) -> Result<Repor
 pub fn told(report: &Report, seals: Option<&Path>) -> String {
     let mut text = String::new();
     let state = if report.is_intact() { "intact" } else { "BROKEN" };
-    text.push_str(&format!("The audit is {state}: {} entries of {} writers, {} seals", report.entries, report.writers, report.seals));
+    let counted = [(report.entries, "entry", "entries"), (report.writers as u64, "writer", "writers"), (report.seals, "seal", "seals")];
+    let [entries, writers, sealed] = counted.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }));
+    text.push_str(&format!("The audit is {state}: {entries} of {writers}, {sealed}"));
     match seals {
         Some(file) => text.push_str(&format!(", {} in {}.\n", report.seals_outside, file.display())),
         None => text.push_str(". No seals from outside the store were compared: a rollback to an older store would not show.\n"),

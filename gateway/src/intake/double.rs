@@ -6,11 +6,11 @@
 
 use super::{Feed, Feeds, Intake};
 use crate::access::Grant;
-use crate::api::Refusals;
 use crate::audit::Entry;
 use crate::clock::Clock;
 use crate::config;
 use crate::observe::Metrics;
+use crate::refusals::Refusals;
 use crate::search::{Cursor, Page, Query, Version};
 use crate::store::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
 use bytes::Bytes;

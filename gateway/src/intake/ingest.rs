@@ -4,8 +4,8 @@
 use super::outcome::operation_outcome;
 use super::{Answer, Door, Feed, Intake, Peer};
 use crate::access::Verifier;
-use crate::api::ConnectionInfo;
 use crate::audit::{Action, Agent, Entry};
+use crate::connection::ConnectionInfo;
 use bytes::Bytes;
 use contract::Frame;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};

@@ -18,11 +18,11 @@ mod tests;
 pub use feeds::{Door, Feed, Feeds, Peer, Warrant};
 pub use ingest::Ingest;
 
-use crate::api::Refusals;
 use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
 use crate::config::Listener;
 use crate::observe::Metrics;
+use crate::refusals::Refusals;
 use crate::store::{Arrival, Seen, Store, StoreError};
 use bytes::Bytes;
 use case::Case;

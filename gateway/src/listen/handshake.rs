@@ -2,7 +2,7 @@
 //! and says nothing keeps no one else out.
 
 use super::tls::{Refused, Tls};
-use crate::api::ConnectionInfo;
+use crate::connection::ConnectionInfo;
 use crate::intake::Intake;
 use crate::observe::Metrics;
 use std::collections::VecDeque;

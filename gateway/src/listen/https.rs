@@ -4,7 +4,8 @@
 use super::entrance::{Guest, Limits, until_drained};
 use super::handshake::shake;
 use super::tls::Tls;
-use crate::api::{Api, ConnectionInfo};
+use crate::api::Api;
+use crate::connection::ConnectionInfo;
 use crate::intake::{Ingest, Intake, ingest};
 use crate::observe::{Metrics, Observer};
 use bytes::Bytes;

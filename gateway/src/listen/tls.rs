@@ -3,8 +3,8 @@
 //! A whole new configuration is loaded for each accepted connection, and nothing of a session is kept: a resumed session
 //! would outlive the revocation of its certificate.
 
-use crate::api::ConnectionInfo;
 use crate::config;
+use crate::connection::ConnectionInfo;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;

@@ -280,7 +280,7 @@ impl Demo {
         let seals = self.config.seals.clone();
         let report = audit::check(&data, Some(&seals), &key)?;
         let holds = report.is_intact() && report.seals > 0 && report.seals_outside > 0;
-        self.show.check(holds, format!("the audit is intact: {} entries, {} seals, signed", report.entries, report.seals));
+        self.show.check(holds, format!("the audit is intact: {} entries, sealed and signed", report.entries));
         self.show.command(format!("{} audit verify{}", binary(), self.with_config()));
 
         let copy = self.folder.path.join("tampered");

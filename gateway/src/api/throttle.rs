@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 const CLIENTS_MAX: usize = 1024;
 
 /// A number of places. One client has half of them at most.
-pub struct Desk {
+pub struct Throttle {
     places: Arc<Semaphore>,
     share: usize,
     /// How long a question waits for its place.
@@ -24,7 +24,7 @@ pub struct Place {
     _place: OwnedSemaphorePermit,
 }
 
-impl Desk {
+impl Throttle {
     pub fn new(places: usize, wait_max: Duration) -> Self {
         Self { places: Arc::new(Semaphore::new(places)), share: places.div_ceil(2), wait_max, shares: Mutex::default() }
     }
@@ -60,17 +60,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_client_has_half_of_the_places_and_who_waits_too_long_is_told() {
-        let desk = Desk::new(4, Duration::ZERO);
-        let one = (desk.place("one").await.ok(), desk.place("one").await.ok());
+        let throttle = Throttle::new(4, Duration::ZERO);
+        let one = (throttle.place("one").await.ok(), throttle.place("one").await.ok());
         assert!(one.0.is_some() && one.1.is_some());
-        assert_eq!(desk.place("one").await.err(), Some(Fault::Busy));
-        let two = (desk.place("two").await.ok(), desk.place("two").await.ok());
+        assert_eq!(throttle.place("one").await.err(), Some(Fault::Busy));
+        let two = (throttle.place("two").await.ok(), throttle.place("two").await.ok());
         assert!(two.0.is_some() && two.1.is_some());
-        assert_eq!(desk.place("three").await.err(), Some(Fault::Busy));
+        assert_eq!(throttle.place("three").await.err(), Some(Fault::Busy));
         drop(one);
-        assert!(desk.place("one").await.is_ok() && desk.place("three").await.is_ok());
+        assert!(throttle.place("one").await.is_ok() && throttle.place("three").await.is_ok());
         drop(two);
         // Nobody's share outlives its questions.
-        assert!(desk.shares.lock().unwrap().values().all(|share| share.strong_count() == 0));
+        assert!(throttle.shares.lock().unwrap().values().all(|share| share.strong_count() == 0));
     }
 }
