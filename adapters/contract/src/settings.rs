@@ -20,7 +20,8 @@ pub struct Settings {
     pub timezone: jiff::tz::TimeZone,
     /// Name of the assigner (HD.1, OID or root) whose identifier is the Patient's key.
     pub primary_assigner: Option<String>,
-    /// Assigner (HD.1, OID or root, as the sender writes it) to identifier system.
+    /// Assigner (HD.1, OID or root, as the sender writes it) to identifier system; in HL7 v2 also `ASSIGNER:TYPE` (CX.5) and
+    /// `ASSIGNER:FIELD`, which go before.
     pub assigners: BTreeMap<String, String>,
     /// Resource types where this feed outranks others.
     pub owns: BTreeSet<String>,

@@ -74,6 +74,20 @@ impl<'m> Assigner<'m> {
         (!name.is_empty()).then(|| settings.system(name, None))
     }
 
+    /// The system that the feed's settings give to its numbers of this type (`RXX:VN`), or in this field (`RXX:OBR-3`).
+    fn narrower(&self, number_type: &str, node: &Node<'_>, settings: &Settings) -> Option<String> {
+        let of = |name: &str| {
+            let prefix = format!("{name}:");
+            let (next, _) = settings.assigners.range(prefix.clone()..).next()?;
+            if name.is_empty() || !next.starts_with(&prefix) {
+                return None;
+            }
+            let named = |what: &str| settings.assigners.get(&format!("{prefix}{what}")).cloned();
+            named(number_type).or_else(|| named(&field(node)))
+        };
+        of(&self.name).or_else(|| of(&self.id))
+    }
+
     fn is_oid(&self) -> bool {
         is_oid(&self.id) && matches!(&*self.id_type, "" | "ISO")
     }
@@ -127,7 +141,8 @@ pub fn read(kind: Kind, node: &Node<'_>, settings: &Settings) -> Option<KeyPart>
         }
         Kind::Ei => {
             let value = text(node, "1")?;
-            let system = assigner.system(settings).unwrap_or_else(|| settings.own_system(&field(node)));
+            let system = assigner.narrower("", node, settings).or_else(|| assigner.system(settings));
+            let system = system.unwrap_or_else(|| settings.own_system(&field(node)));
             Some(KeyPart { system, value: value.into_owned() })
         }
         Kind::Xcn => {
@@ -156,6 +171,7 @@ pub fn read(kind: Kind, node: &Node<'_>, settings: &Settings) -> Option<KeyPart>
 /// A CX: the UK's national numbers are told by assigner or type, whether or not the feed maps them.
 fn patient_number(value: &str, assigner: &Assigner<'_>, number_type: &str, node: &Node<'_>, settings: &Settings) -> KeyPart {
     let mapped = assigner.is_mapped(settings).then(|| assigner.system(settings)).flatten();
+    let mapped = assigner.narrower(number_type, node, settings).or(mapped);
     let system = match mapped {
         Some(system) => Some(system),
         None if assigner.name.contains("CHI") && matches!(number_type, "NH" | "CHI") => Some(CHI.to_owned()),
@@ -291,7 +307,9 @@ mod tests {
 
     fn settings() -> Settings {
         let mut settings = Settings::demonstration();
-        settings.assigners.insert("RXX".into(), "https://hospital.example/id/mrn".into());
+        for (name, system) in [("RXX", "mrn"), ("RXX:VN", "visit"), ("RYY:PID-3", "in-pid-3")] {
+            settings.assigners.insert(name.into(), format!("https://hospital.example/id/{system}"));
+        }
         settings
     }
 
@@ -325,5 +343,9 @@ mod tests {
         check("HD", "LAB^1.2.3^ISO", Some(("urn:ietf:rfc:3986", "urn:oid:1.2.3")));
         check("HD", "LAB", Some(("urn:landbridge:convert:HD", "LAB")));
         check("EI", "12^PLACER", Some(("urn:landbridge:convert:PLACER", "12")));
+        check("CX", "7^^^RXX^VN", Some(("https://hospital.example/id/visit", "7")));
+        check("CX", "7^^^&RXX&L^VN", Some(("https://hospital.example/id/visit", "7")));
+        check("EI", "7^RYY", Some(("https://hospital.example/id/in-pid-3", "7")));
+        check("EI", "7^RXX", Some(("https://hospital.example/id/mrn", "7")));
     }
 }
