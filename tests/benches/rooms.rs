@@ -57,7 +57,7 @@ impl Rooms {
     /// The next message, translated and not stored.
     fn judged(&self, mix: Mix) -> Judged {
         let (client, bytes) = mix(self.sent.fetch_add(1, Ordering::Relaxed));
-        let peer = Arc::new(Peer { address: "127.0.0.1:1".into(), names: vec![format!("{client}.hospital.example")] });
+        let peer = Arc::new(Peer { address: "127.0.0.1:1".into(), names: vec![format!("{client}.hospital.example")], token: None });
         self.runtime.block_on(self.intake.judge(Door::Mllp("main".into()), peer, Frame::new(bytes)))
     }
 

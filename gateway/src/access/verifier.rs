@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use contract::Json;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use subtle::ConstantTimeEq;
 
 /// A token's length before anything of it is decoded.
@@ -87,9 +87,12 @@ impl std::error::Error for TokenError {}
 /// issuer's configuration, never from the token. Cheap to clone.
 #[derive(Clone)]
 pub struct Verifier {
-    issuers: Arc<BTreeMap<String, Trusted>>,
+    issuers: Arc<RwLock<Arc<Issuers>>>,
     clock: Clock,
 }
+
+/// By `iss`.
+type Issuers = BTreeMap<String, Trusted>;
 
 struct Trusted {
     audience: String,
@@ -99,17 +102,18 @@ struct Trusted {
 impl Verifier {
     /// Errors name the issuer and what does not fit, for the operator. No issuer: no token is believed.
     pub fn new(issuers: Vec<Issuer>, clock: Clock) -> Result<Self, String> {
-        let mut trusted = BTreeMap::new();
-        for Issuer { issuer, audience, jwks, algorithms } in issuers {
-            if issuer.is_empty() || audience.is_empty() {
-                return Err("an issuer needs its name and an audience".into());
-            }
-            let keys = jwks::keys(&jwks, &algorithms).map_err(|reason| format!("issuer {issuer}: {reason}"))?;
-            if trusted.insert(issuer.clone(), Trusted { audience, keys }).is_some() {
-                return Err(format!("issuer {issuer} stands twice"));
-            }
-        }
-        Ok(Self { issuers: Arc::new(trusted), clock })
+        Ok(Self { issuers: Arc::new(RwLock::new(Arc::new(trusted(issuers)?))), clock })
+    }
+
+    /// Believes these issuers from now on, with their keys as they are now. On an error those before stay.
+    pub fn replace(&self, issuers: Vec<Issuer>) -> Result<(), String> {
+        let fresh = Arc::new(trusted(issuers)?);
+        *self.issuers.write().unwrap_or_else(PoisonError::into_inner) = fresh;
+        Ok(())
+    }
+
+    fn issuers(&self) -> Arc<Issuers> {
+        self.issuers.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// What the bearer of this token, on a connection with this client certificate (SHA-256 of its DER), may see.
@@ -122,10 +126,10 @@ impl Verifier {
         Ok(Grant { principal: claims.principal, scopes })
     }
 
-    /// The client id of a token that carries the scope `ingest`.
-    pub fn ingest_client(&self, token: &str, thumbprint: Option<&[u8; 32]>) -> Result<String, TokenError> {
+    /// Whose a token is that carries the scope `ingest`.
+    pub fn sender(&self, token: &str, thumbprint: Option<&[u8; 32]>) -> Result<Principal, TokenError> {
         let claims = self.claims(token, thumbprint)?;
-        if claims.scopes().any(|scope| scope == INGEST) { Ok(claims.principal.client) } else { Err(TokenError::Scope) }
+        if claims.scopes().any(|scope| scope == INGEST) { Ok(claims.principal) } else { Err(TokenError::Scope) }
     }
 
     fn claims(&self, token: &str, thumbprint: Option<&[u8; 32]>) -> Result<Claims, TokenError> {
@@ -139,7 +143,8 @@ impl Verifier {
         let (kid, algorithm) = head(&json(header)?)?;
         let payload_json = json(payload)?;
         let issuer = string(&payload_json, "iss")?.ok_or(TokenError::Issuer)?;
-        let trusted = self.issuers.get(&issuer).ok_or(TokenError::Issuer)?;
+        let issuers = self.issuers();
+        let trusted = issuers.get(&issuer).ok_or(TokenError::Issuer)?;
         let key = trusted.keys.get(&kid).ok_or(TokenError::Key)?;
         if key.name != algorithm {
             return Err(TokenError::Algorithm);
@@ -186,10 +191,25 @@ impl Verifier {
     }
 }
 
+/// The issuers, as their keys are read.
+fn trusted(issuers: Vec<Issuer>) -> Result<Issuers, String> {
+    let mut trusted = Issuers::new();
+    for Issuer { issuer, audience, jwks, algorithms } in issuers {
+        if issuer.is_empty() || audience.is_empty() {
+            return Err("an issuer needs its name and an audience".into());
+        }
+        let keys = jwks::keys(&jwks, &algorithms).map_err(|reason| format!("issuer {issuer}: {reason}"))?;
+        if trusted.insert(issuer.clone(), Trusted { audience, keys }).is_some() {
+            return Err(format!("issuer {issuer} stands twice"));
+        }
+    }
+    Ok(trusted)
+}
+
 /// Shows how many issuers.
 impl fmt::Debug for Verifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verifier({} issuers)", self.issuers.len())
+        write!(f, "Verifier({} issuers)", self.issuers().len())
     }
 }
 

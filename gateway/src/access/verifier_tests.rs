@@ -140,7 +140,7 @@ fn a_bound_token_is_good_on_its_own_connection_alone() {
     assert!(verifier.grant(&bound, Some(&THUMB)).is_ok());
     assert_eq!(verifier.grant(&bound, Some(&[8; 32])).unwrap_err(), TokenError::Binding);
     assert_eq!(verifier.grant(&bound, None).unwrap_err(), TokenError::Binding);
-    assert_eq!(verifier.ingest_client(&bound, None).unwrap_err(), TokenError::Binding);
+    assert_eq!(verifier.sender(&bound, None).unwrap_err(), TokenError::Binding);
     for unknown in [
         "cnf={\"jkt\":\"abc\"}".to_owned(),
         "cnf={}".to_owned(),
@@ -184,11 +184,31 @@ fn each_scope_keeps_its_own_bound_and_type() {
 #[test]
 fn ingest_needs_its_own_scope() {
     let verifier = verifier(&["ES256"]);
-    let client = |scope: &str| verifier.ingest_client(&token("ec", HEADER, &payload(&[&format!("scope=\"{scope}\"")])), None);
+    let sender = |scope: &str| verifier.sender(&token("ec", HEADER, &payload(&[&format!("scope=\"{scope}\"")])), None);
+    let client = |scope: &str| sender(scope).map(|sender| sender.client);
     assert_eq!(client("ingest"), Ok("app".into()));
     assert_eq!(client("system/*.cruds ingest"), Ok("app".into()));
     assert_eq!(client("system/*.cruds"), Err(TokenError::Scope));
     assert_eq!(client("ingest2"), Err(TokenError::Scope));
+}
+
+#[test]
+fn keys_are_replaced_as_a_whole_or_stay() {
+    let verifier = verifier(&["ES256"]);
+    let held = verifier.clone();
+    let good = token("ec", HEADER, &payload(&[]));
+    let issuer = |name: &str, jwks: String| Issuer {
+        issuer: name.into(),
+        audience: AUDIENCE.into(),
+        jwks: jwks.into_bytes(),
+        algorithms: vec!["ES256".into()],
+    };
+    assert!(verifier.replace(vec![issuer(ISSUER, "{".into())]).is_err());
+    assert!(held.grant(&good, None).is_ok());
+    assert!(verifier.replace(vec![issuer("https://other.example", jwks())]).is_ok());
+    assert_eq!(held.grant(&good, None).unwrap_err(), TokenError::Issuer);
+    assert!(verifier.replace(vec![issuer(ISSUER, jwks())]).is_ok());
+    assert!(held.grant(&good, None).is_ok());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::feeds::{Door, Feed, Peer, Warrant};
 use super::{Judged, Panicked, Replay, Room, Then, guarded};
-use crate::audit::{Action, Agent, Entry};
+use crate::audit::{Action, Entry};
 use crate::store::{Arrival, JournalFilter, Seen, StoreError};
 use bytes::Bytes;
 use contract::{Digest, Envelope, Frame, Issue, IssueCode, Outcome, OutcomeKind, Rank, Rejection, Severity, Translation};
@@ -268,7 +268,7 @@ impl<'a> Case<'a> {
                 OutcomeKind::Transient => 8,
             },
             reason: if is_success && outcome.kind != OutcomeKind::Duplicate { String::new() } else { outcome.kind.word().to_owned() },
-            agent: Agent { who, address: self.peer.address.clone(), ..Agent::default() },
+            agent: self.peer.agent(who),
             request,
             patients: Vec::new(),
             resources: Vec::new(),

@@ -1,5 +1,7 @@
 //! The configured senders, and `admit`: from who sends (Peer) and what (Envelope) to what may be said (Warrant).
 
+use crate::access::Principal;
+use crate::audit::Agent;
 use crate::config;
 use contract::{
     Adapter, Class, Contribution, Dialect, Envelope, IdKey, Issue, IssueCode, OutcomeKind, Party, Processing, Settings, Severity,
@@ -9,12 +11,25 @@ use std::fmt;
 use std::sync::Arc;
 
 /// Who is at the other end of a connection, as the transport proved it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peer {
     /// `host:port` of the other end.
     pub address: String,
     /// DNS names in the client certificate's SAN, or the client id of an ingest token; none on a plaintext listener.
     pub names: Vec<String>,
+    /// Whose token was shown, where one was.
+    pub token: Option<Principal>,
+}
+
+impl Peer {
+    /// As the audit has it; `who`: in the audit's words.
+    pub fn agent(&self, who: String) -> Agent {
+        let agent = Agent { who, address: self.address.clone(), ..Agent::default() };
+        match &self.token {
+            Some(token) => Agent { issuer: token.issuer.clone(), token: token.token_id.clone(), ..agent },
+            None => agent,
+        }
+    }
 }
 
 /// What a sender may say, as `admit` found it: only there can one be made. `store.commit` asks for it.

@@ -121,25 +121,29 @@ impl Ingest {
                 if !scheme.eq_ignore_ascii_case("bearer") {
                     return Err(Refusal::NoCredential);
                 }
-                let client = self.verifier.ingest_client(token.trim(), connection.thumbprint.as_ref());
-                vec![client.map_err(|error| Refusal::BadToken(error.word()))?]
+                let sender = self.verifier.sender(token.trim(), connection.thumbprint.as_ref());
+                let sender = sender.map_err(|error| Refusal::BadToken(error.word()))?;
+                return Ok(Peer { address: connection.address.clone(), names: vec![sender.client.clone()], token: Some(sender) });
             }
             (None, _) => connection.names.clone(),
         };
-        if names.is_empty() { Err(Refusal::NoCredential) } else { Ok(Peer { address: connection.address.clone(), names }) }
+        if names.is_empty() { Err(Refusal::NoCredential) } else { Ok(Peer { address: connection.address.clone(), names, token: None }) }
     }
 
     /// No refusal without its entry, either.
     async fn refuse(&self, refusal: Refusal, parts: &Parts, connection: &ConnectionInfo, peer: Option<Arc<Peer>>) -> Response<Full<Bytes>> {
         let room = &self.intake.room;
         let path = parts.uri.path();
-        let who = peer.as_ref().and_then(|peer| peer.names.first()).map_or("unknown".into(), |name| format!("peer:{name}"));
+        let agent = match &peer {
+            Some(peer) => peer.agent(peer.names.first().map_or("unknown".into(), |name| format!("peer:{name}"))),
+            None => Agent { who: "unknown".into(), address: connection.address.clone(), ..Agent::default() },
+        };
         let entry = Entry {
             at: room.clock.now(),
             action: Action::Refused,
             outcome: 4,
             reason: refusal.word().to_owned(),
-            agent: Agent { who, address: connection.address.clone(), ..Agent::default() },
+            agent,
             request: format!("{} {}", parts.method, &path[..path.floor_char_boundary(PATH_BYTES_MAX)]),
             patients: Vec::new(),
             resources: Vec::new(),

@@ -154,7 +154,8 @@ impl Hospital {
             let intake = self.intake();
             let send = |sent: &Sent| {
                 let (client, bytes) = (sent.0, sent.1.clone().into_bytes());
-                let peer = Arc::new(Peer { address: "192.0.2.7:4000".into(), names: vec![format!("{client}.hospital.example")] });
+                let peer =
+                    Arc::new(Peer { address: "192.0.2.7:4000".into(), names: vec![format!("{client}.hospital.example")], token: None });
                 let intake = intake.clone();
                 tokio::spawn(async move { intake.receive(&Door::Mllp("main".into()), &peer, Frame::new(bytes)).await })
             };

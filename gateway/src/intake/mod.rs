@@ -227,7 +227,7 @@ impl Intake {
         }
         let (room, door) = (self.room.clone(), Door::Journal(row.feed.as_str().into()));
         let replay = Replay { position, user: user.to_owned(), released };
-        let peer = Peer { address: String::new(), names: Vec::new() };
+        let peer = Peer::default();
         let judged = self.at_desk(move || judge(&room, &door, &peer, frame, row.received, Some(replay))).await;
         Ok(self.settle(judged).await)
     }

@@ -7,7 +7,7 @@ fn main_door() -> Door {
 }
 
 fn peer(names: &[&str]) -> Arc<Peer> {
-    Arc::new(Peer { address: "192.0.2.7:4000".into(), names: names.iter().map(|name| (*name).to_owned()).collect() })
+    Arc::new(Peer { address: "192.0.2.7:4000".into(), names: names.iter().map(|name| (*name).to_owned()).collect(), token: None })
 }
 
 const PAS: &[&str] = &["pas.hospital.example"];

@@ -55,13 +55,13 @@ impl Mllp {
         match &self.tls {
             None => {
                 drop(unproven);
-                let peer = Peer { address: address.to_string(), names: Vec::new() };
+                let peer = Peer { address: address.to_string(), ..Peer::default() };
                 self.converse(stream, peer, draining).await;
             }
             Some(tls) => {
                 let proven = shake(tls, stream, address, unproven, &self.name, &self.intake, &self.metrics).await;
                 if let Some((stream, info)) = proven {
-                    let peer = Peer { address: info.address, names: info.names };
+                    let peer = Peer { address: info.address, names: info.names, token: None };
                     self.converse(stream, peer, draining).await;
                 }
             }

@@ -7,10 +7,11 @@ mod tests;
 
 pub use parts::{Parts, store};
 
+use crate::access::Verifier;
 use crate::api::Api;
 use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Issuer};
 use crate::development;
 use crate::intake::Ingest;
 use crate::listen::https::{self, Https};
@@ -47,6 +48,8 @@ pub struct Running {
     api: Api,
     clock: Clock,
     tls: Vec<(String, Arc<Tls>)>,
+    verifier: Verifier,
+    issuers: Vec<Issuer>,
 }
 
 /// Opens all doors. Errors are words for the operator; then no door is open.
@@ -104,7 +107,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         let drain = drained.clone();
         doors.spawn(door.serve(drained.clone(), move |guest| mllp.clone().serve(guest, drain.clone())));
     }
-    let ingest = Ingest::new(intake.clone(), verifier, limits.frame_bytes, limits.frame_time);
+    let ingest = Ingest::new(intake.clone(), verifier.clone(), limits.frame_bytes, limits.frame_time);
     let https = Arc::new(Https::new(https_tls, api.clone(), ingest, intake, limits, metrics.clone()));
     doors.spawn(https_door.serve(drained.clone(), move |guest| https.clone().serve(guest, drained.clone())));
     let observer = Observer::new(metrics.clone(), store.clone());
@@ -112,7 +115,21 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     let drain = observer_drained.clone();
     let observer_door =
         tokio::spawn(observer_door.serve(observer_drained, move |guest| https::observe(answering.clone(), guest, limits, drain.clone())));
-    Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, clock, tls: reloadable })
+    Ok(Running {
+        addresses,
+        draining,
+        doors,
+        observer,
+        observer_door,
+        observer_draining,
+        seals,
+        store,
+        api,
+        clock,
+        tls: reloadable,
+        verifier,
+        issuers: config.issuers.clone(),
+    })
 }
 
 impl Running {
@@ -124,7 +141,7 @@ impl Running {
         serde_json::Value::Object(line).to_string()
     }
 
-    /// Resolves at SIGTERM or SIGINT; at SIGHUP certificates are read again.
+    /// Resolves at SIGTERM or SIGINT; at SIGHUP certificates and issuers' keys are read again.
     pub async fn until_told_to_stop(&self) -> std::io::Result<()> {
         let (mut term, mut int, mut hup) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
@@ -137,13 +154,18 @@ impl Running {
         }
     }
 
-    /// Reads all certificates and keys again, for connections to come. What does not fit is left as it was, and logged.
+    /// Reads all certificates, their keys and the issuers' keys again, for connections and requests to come. What does not
+    /// fit is left as it was, and logged.
     pub fn reload(&self) {
         for (listener, tls) in &self.tls {
             match tls.reload() {
                 Ok(()) => tracing::info!(listener, "certificates were read again"),
                 Err(error) => tracing::error!(listener, error, "certificates could not be read again: the old ones stay"),
             }
+        }
+        match parts::issuers(&self.issuers).and_then(|issuers| self.verifier.replace(issuers)) {
+            Ok(()) => tracing::info!("the issuers' keys were read again"),
+            Err(error) => tracing::error!(error, "the issuers' keys could not be read again: the old ones stay"),
         }
     }
 

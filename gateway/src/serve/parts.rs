@@ -5,7 +5,7 @@ use crate::adapters::dialects;
 use crate::api::{Api, Settings};
 use crate::audit::chain::SealKey;
 use crate::clock::Clock;
-use crate::config::{Config, Listener};
+use crate::config::{self, Config, Listener};
 use crate::intake::{Feed, Feeds, Intake};
 use crate::observe::Metrics;
 use crate::search::parse::parameters;
@@ -41,7 +41,7 @@ impl Parts {
     pub fn new(config: &Config, schemas: Option<&Path>, store: Arc<dyn Store>) -> Result<Self, String> {
         let id_key = config.read_id_key()?;
         let clock = Clock::System;
-        let verifier = verifier(config, clock.clone())?;
+        let verifier = Verifier::new(issuers(&config.issuers)?, clock.clone())?;
         let endpoints = config.issuers.first();
         let settings = Settings {
             base_url: config.https.base_url.clone(),
@@ -67,7 +67,7 @@ impl Parts {
     }
 
     fn feeds(&self, config: &Config) -> Result<Feeds, String> {
-        let feed = |feed: &crate::config::Feed| {
+        let feed = |feed: &config::Feed| {
             let dialect = self.dialects.iter().find(|dialect| dialect.name() == feed.adapter);
             let dialect = dialect.ok_or_else(|| format!("feed.{}: no adapter {}", feed.name, feed.adapter))?;
             let plain = matches!(&feed.listener, Listener::Mllp(name) if config.mllp.get(name).is_some_and(|mllp| mllp.tls.is_none()));
@@ -80,12 +80,13 @@ impl Parts {
     }
 }
 
-fn verifier(config: &Config, clock: Clock) -> Result<Verifier, String> {
-    let issuer = |issuer: &crate::config::Issuer| {
+/// The configured issuers, with their keys as they are in the files now.
+pub(super) fn issuers(config: &[config::Issuer]) -> Result<Vec<Issuer>, String> {
+    let issuer = |issuer: &config::Issuer| {
         let jwks = std::fs::read(&issuer.jwks).map_err(|error| format!("{}: {}", issuer.jwks.display(), error.kind()))?;
         Ok(Issuer { issuer: issuer.issuer.clone(), audience: issuer.audience.clone(), jwks, algorithms: issuer.algorithms.clone() })
     };
-    Verifier::new(config.issuers.iter().map(issuer).collect::<Result<_, String>>()?, clock)
+    config.iter().map(issuer).collect()
 }
 
 /// Paging links hold on all replicas and after a restart: their key comes from the one key that is kept.

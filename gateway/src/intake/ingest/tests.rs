@@ -114,6 +114,8 @@ async fn a_token_with_the_scope_ingest_names_the_feed_by_its_client() {
         // The certificate is another's: the token decides alone.
         let answered = send(&door(&store), &Case { names: &["docs.hospital.example"], headers, ..GOOD }).await;
         assert_eq!((answered.0, store.0.audited()), (status, vec![audited.to_owned()]), "{changes:?}");
+        let told = store.0.kept().entries.iter().all(|entry| (&*entry.agent.issuer, &*entry.agent.token) == (testing::ISSUER, "t1"));
+        assert_eq!(told, status != 401, "who was not believed is not named");
     }
     let client = "client_id=\"web.hospital.example\"";
     check(&[client, "scope=\"ingest\""], 201, "feed:web 0").await;

@@ -32,7 +32,7 @@ impl Talk {
         let mllp = Mllp::new("main", None, intake(&store, 100), limits, metrics.clone());
         let (near, line) = tokio::io::duplex(1 << 20);
         let (draining, drained) = watch::channel(false);
-        let peer = Peer { address: "192.0.2.7:4000".into(), names: vec!["pas.hospital.example".into()] };
+        let peer = Peer { address: "192.0.2.7:4000".into(), names: vec!["pas.hospital.example".into()], token: None };
         let task = tokio::spawn(async move { mllp.converse(near, peer, drained).await });
         Self { store, metrics, line, draining, task }
     }
