@@ -51,12 +51,17 @@ impl Refusals {
             }
             return Ok(());
         }
-        self.write(self.due(second)).await;
-        // Kept without what was asked: the counted entry stands for many.
-        let sample = Entry { request: String::new(), ..entry.clone() };
-        self.store.record(entry).await?;
-        self.keep(key, Window { second, repeats: 0, sample });
-        Ok(())
+        // A task of its own: who is refused may hang up, and others' counts are in hand here.
+        let refusals = self.clone();
+        let written = tokio::spawn(async move {
+            refusals.write(refusals.due(second)).await;
+            // Kept without what was asked: the counted entry stands for many.
+            let sample = Entry { request: String::new(), ..entry.clone() };
+            refusals.store.record(entry).await?;
+            refusals.keep(key, Window { second, repeats: 0, sample });
+            Ok(())
+        });
+        written.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the entry was given up".into())))
     }
 
     /// Writes the counted entries of seconds that are over.

@@ -18,7 +18,7 @@ impl CdaDialect {
     /// From the tables of `schemas/cda`.
     pub fn new(tables: &Tables, shape: Arc<Shape>) -> Result<Self, TableErrors> {
         let words: String = tables.iter().flat_map(|(name, text)| [name, "\n", text, "\n"]).collect();
-        let recipe = format!("{}-{}", env!("CARGO_PKG_VERSION"), Frame::new(words.into_bytes()).digest());
+        let recipe = format!("{}-{}-{}", env!("CARGO_PKG_VERSION"), mapping::KEYS_VERSION, Frame::new(words.into_bytes()).digest());
         Ok(Self { engine: Arc::new(Engine::compile(tables, shape, Cda)?), recipe })
     }
 }

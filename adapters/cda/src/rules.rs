@@ -5,7 +5,7 @@ use crate::node::Node;
 use crate::syntax::Cda;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use contract::{IssueCode, Json, Key, Severity, Slot};
+use contract::{Class, IssueCode, Json, Key, Severity, Slot};
 use mapping::{Call, KeyPart, Node as _};
 
 type Rule<'c, 'r, 'm> = &'c mut Call<'r, 'm, Cda>;
@@ -205,7 +205,8 @@ pub fn document_set(call: Rule<'_, '_, '_>) {
     }
     let settings = call.settings();
     let named = |part: KeyPart| {
-        let key = settings.own_key(Key::new(own.kind.clone(), part.system, part.value));
+        let part = part.alone();
+        let key = settings.own_key(Key::new(own.kind.clone(), part.system, part.value), Class::Record);
         shown(&key.system, &key.value)
     };
     let ids = replaced.iter().flat_map(|related| related.all("parentDocument/id"));

@@ -19,5 +19,5 @@ pub use frame::{Digest, Frame};
 pub use issue::{Issue, IssueCode, Outcome, OutcomeKind, Rejection, Severity};
 pub use json::{Json, JsonError};
 pub use key::{DEMONSTRATION_KEY, IdKey, Key};
-pub use settings::{DIRECTORY, OF_A_PERSON, Sequence, Settings};
+pub use settings::{Sequence, Settings};
 pub use translation::{Authority, Class, Contribution, Membership, Name, Rank, Slot, Statement, Translation, merge};

@@ -1,11 +1,11 @@
-use crate::{IdKey, Key};
+use crate::{Class, IdKey, Key};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Resources that carry a person's record: a feed speaks of those alone whose assigner is its own, or is refused.
-pub const OF_A_PERSON: [&str; 3] = ["Patient", "Encounter", "DiagnosticReport"];
+const OF_A_PERSON: [&str; 3] = ["Patient", "Encounter", "DiagnosticReport"];
 
 /// Resources that feeds only mention, and have in common.
-pub const DIRECTORY: [&str; 5] = ["Practitioner", "PractitionerRole", "Organization", "Location", "Device"];
+const DIRECTORY: [&str; 5] = ["Practitioner", "PractitionerRole", "Organization", "Location", "Device"];
 
 /// What a feed's configuration says that bears on translation. Part of the recipe: other settings, another translation.
 #[derive(Clone, Debug)]
@@ -91,10 +91,11 @@ impl Settings {
     }
 
     /// The key under which this feed's word of a resource stands. By an assigner that is not its own a feed cannot touch
-    /// what others say: its word stands in its own namespace. Keys of [`OF_A_PERSON`] stay, so that `admit` can refuse
-    /// them; those of [`DIRECTORY`] stay, because there many feeds speak of one and the same.
-    pub fn own_key(&self, key: Key) -> Key {
-        if self.speaks_for(&key) || OF_A_PERSON.contains(&&*key.kind) || DIRECTORY.contains(&&*key.kind) {
+    /// what others say: its word stands in its own namespace. Keys of a person's record stay where they are, so that
+    /// `admit` can refuse them; those of a directory stay, because there many feeds speak of one and the same.
+    pub fn own_key(&self, key: Key, class: Class) -> Key {
+        let is_refused = class == Class::Record && OF_A_PERSON.contains(&&*key.kind);
+        if is_refused || self.speaks_for(&key) || DIRECTORY.contains(&&*key.kind) {
             return key;
         }
         Key { system: self.own_system(&key.system).into(), ..key }
@@ -123,8 +124,11 @@ mod tests {
             ("Patient", "urn:oid:1.2.3", "urn:oid:1.2.3"),
             ("Practitioner", "urn:oid:1.2.3", "urn:oid:1.2.3"),
         ] {
-            let key = settings.own_key(Key::new(kind, system, "7"));
+            let key = settings.own_key(Key::new(kind, system, "7"), Class::Record);
             assert_eq!((&*key.kind, &*key.system, &*key.value), (kind, expected, "7"));
         }
+        // A visit that a laboratory names in passing is another's too.
+        let key = settings.own_key(Key::new("Encounter", "urn:oid:1.2.3", "7"), Class::Mention);
+        assert_eq!(&*key.system, "urn:landbridge:lab:urn:oid:1.2.3");
     }
 }

@@ -31,7 +31,7 @@ impl Hl7v2 {
         match Engine::compile(tables, shape, Er7) {
             Ok(engine) if errors.0.is_empty() => {
                 let words: String = tables.iter().flat_map(|(name, text)| [name, "\n", text, "\n"]).collect();
-                let recipe = format!("{}-{}", env!("CARGO_PKG_VERSION"), Frame::new(words.into_bytes()).digest());
+                let recipe = format!("{}-{}-{}", env!("CARGO_PKG_VERSION"), mapping::KEYS_VERSION, Frame::new(words.into_bytes()).digest());
                 Ok(Self { shared: Arc::new(Shared { engine, structures }), recipe })
             }
             Ok(_) => Err(errors),

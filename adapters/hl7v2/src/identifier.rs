@@ -39,7 +39,7 @@ impl Kind {
 }
 
 /// A hierarchic designator: namespace, universal id and its type.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub(crate) struct Assigner<'m> {
     pub name: Cow<'m, str>,
     pub id: Cow<'m, str>,
@@ -53,7 +53,7 @@ impl<'m> Assigner<'m> {
     }
 
     /// Whether the feed's settings name it.
-    pub fn is_mapped(&self, settings: &Settings) -> bool {
+    fn is_mapped(&self, settings: &Settings) -> bool {
         settings.assigners.contains_key(&*self.name) || settings.assigners.contains_key(&*self.id)
     }
 
@@ -83,7 +83,7 @@ impl<'m> Assigner<'m> {
                 return None;
             }
             let named = |what: &str| settings.assigners.get(&format!("{prefix}{what}")).cloned();
-            named(number_type).or_else(|| named(&field(node)))
+            named(number_type).or_else(|| named(of_the_same(&field(node))))
         };
         of(&self.name).or_else(|| of(&self.id))
     }
@@ -245,6 +245,19 @@ pub fn nhs_number(text: &str) -> Option<String> {
     let sum: u32 = head.iter().zip((2..=10).rev()).map(|(digit, weight)| digit * weight).sum();
     let wanted = 11 - sum % 11;
     (wanted % 11 == *check && wanted != 10).then(|| digits.iter().filter_map(|digit| char::from_digit(*digit, 10)).collect())
+}
+
+/// The field that leads where several hold numbers of one kind.
+fn of_the_same(field: &str) -> &str {
+    match field {
+        "PID-2" | "PID-4" | "MRG-1" | "MRG-4" => "PID-3",
+        "MRG-3" => "PID-18",
+        "PV1-50" | "MRG-5" | "MRG-6" => "PV1-19",
+        "ORC-2" => "OBR-2",
+        "ORC-3" => "OBR-3",
+        "OBX-33" => "SPM-2",
+        other => other,
+    }
 }
 
 /// `PV1-19`: the field that a node stands in.

@@ -110,13 +110,18 @@ pub(crate) fn numbers<'m>(node: &Node<'m>, field: &str, settings: &Settings) -> 
 pub(crate) fn candidates<'m>(node: &Node<'m>, field: &str, settings: &Settings) -> Vec<Number<'m>> {
     let mut found = numbers(node, field, settings);
     let assigner = |number: &Number<'m>| identifier::assigner(Kind::Cx, &number.node);
+    let is_mapped = |number: &Number<'m>| settings.assigners.values().any(|system| *system == number.part.system);
     let chosen = found
         .iter()
-        .position(|number| assigner(number).is_primary(settings))
-        .or_else(|| found.iter().position(|number| assigner(number).is_mapped(settings) && !number.is_national()))
-        .or_else(|| found.iter().position(|number| !number.is_national()))
-        .or_else(|| (!found.is_empty()).then_some(0));
-    let Some(system) = chosen.map(|at| found[at].part.system.clone()) else { return Vec::new() };
+        .find(|number| assigner(number).is_primary(settings))
+        .or_else(|| found.iter().find(|number| is_mapped(number) && !number.is_national()))
+        .or_else(|| found.iter().find(|number| !number.is_national()))
+        .or_else(|| found.first());
+    let Some(chosen) = chosen.map(&assigner) else { return Vec::new() };
+    // One assigner may have a system for each type of its numbers.
+    let of_chosen = found.iter().filter(|number| assigner(number) == chosen);
+    let Some(least) = of_chosen.min_by(|one, other| one.order().cmp(&other.order())) else { return Vec::new() };
+    let system = least.part.system.clone();
     found.retain(|number| number.part.system == system);
     found.sort_by(|one, other| one.order().cmp(&other.order()));
     found
@@ -136,7 +141,7 @@ fn visit(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
         })
     });
     let number = preferred.copied().or_else(|| node.all("PV1-19").into_iter().find(|number| text(number, "1").is_some()))?;
-    identifier::read(Kind::Cx, &number, settings)
+    identifier::read(Kind::Cx, &number, settings).map(KeyPart::alone)
 }
 
 /// AL1-3, IAM-3: the substance.
@@ -181,9 +186,11 @@ fn insurance(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
 /// IN1-3, else the number or the name in IN1-4.
 fn payor(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
     if let Some(company) = node.first("IN1-3").and_then(|company| identifier::read(Kind::Cx, &company, settings)) {
-        return Some(company);
+        return Some(company.alone());
     }
-    identifier::read(Kind::Xon, node, settings).or_else(|| Some(part(settings, "payor", &[Some(text(node, "1")?.into_owned())])))
+    identifier::read(Kind::Xon, node, settings)
+        .map(KeyPart::alone)
+        .or_else(|| Some(part(settings, "payor", &[Some(text(node, "1")?.into_owned())])))
 }
 
 /// OBX-3 and -4: unique below a report or a visit.
@@ -210,7 +217,7 @@ fn report(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
 /// A specimen named by OBX-33: the filler's number, else the placer's.
 fn specimen(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
     let number = node.first("2").or_else(|| node.first("1"))?;
-    identifier::read(Kind::Ei, &number, settings)
+    identifier::read(Kind::Ei, &number, settings).map(KeyPart::alone)
 }
 
 /// A role: the person, what the person does, and for whom.

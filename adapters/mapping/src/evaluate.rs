@@ -384,7 +384,7 @@ impl<'m, X: Syntax> Run<'m, X> {
     fn nest(&mut self, row: &'m Row<X>, nested: &'m Nested<X>, node: &X::Node<'m>, own: &Own<'m, X>) -> Option<Json> {
         let traced = self.traced();
         let mention = nested.class == Class::Mention;
-        let (key, identifier) = self.key_of(&nested.key, &nested.name, node, &own.home).unzip();
+        let (key, identifier) = self.key_of(&nested.key, (&nested.name, nested.class), node, &own.home).unzip();
         let inner = Own { key: key.clone(), asserted: own.asserted, weight: own.weight, home: own.home.clone() };
         let mut slots = Slots::default();
         self.table(nested.table, node, &inner, &mut Sink::Slots(&mut slots));

@@ -23,6 +23,10 @@ mod stamp;
 mod table;
 mod target;
 
+/// How keys are made of what a message says: part of every recipe. A change to that, here or in the rules of an adapter, is
+/// another number, for resources would get other ids.
+pub const KEYS_VERSION: u32 = 2;
+
 pub use call::{Action, Call};
 pub use engine::{Engine, Message};
 pub use node::{KeyPart, KeyRule, Node, Rule, Syntax, Weight};

@@ -86,6 +86,21 @@ pub struct KeyPart {
     pub value: String,
 }
 
+impl KeyPart {
+    /// As the whole of a key: a lone number that holds what parts are joined by is none of theirs.
+    pub fn alone(self) -> Self {
+        if !self.value.contains('|') {
+            return self;
+        }
+        Self { value: escaped(&self.value), ..self }
+    }
+}
+
+/// Percent-encodes what parts of a key are joined by.
+pub(crate) fn escaped(part: &str) -> String {
+    part.replace('%', "%25").replace('|', "%7C")
+}
+
 /// A key rule: one part of a key from the context node of the resource, or nothing.
 pub type KeyRule<X> = for<'m> fn(&<X as Syntax>::Node<'m>, &Settings) -> Option<KeyPart>;
 

@@ -3,7 +3,7 @@
 use crate::call::Action;
 use crate::evaluate::{Run, select_first};
 use crate::finish::Slots;
-use crate::node::{KeyPart, Node, Syntax, Weight};
+use crate::node::{KeyPart, Node, Syntax, Weight, escaped};
 use crate::plan::*;
 use crate::shape::TypeId;
 use contract::{Class, Issue, IssueCode, Json, Key, Membership, Name, Rank, Severity};
@@ -245,8 +245,8 @@ impl<'m, X: Syntax> Run<'m, X> {
     fn give_key(&mut self, index: usize, plan: &KeyPlan<X>, taken: &mut HashMap<Key, (u32, usize)>) {
         let node = self.instances[index].node.clone();
         let name = self.instances[index].name.clone();
-        let mention = self.instances[index].class == Class::Mention;
-        let (mut key, identifier) = match self.key_of(plan, &name, &node, &node) {
+        let class = self.instances[index].class;
+        let (mut key, identifier) = match self.key_of(plan, (&name, class), &node, &node) {
             Some(found) => found,
             None => {
                 let reason = unidentified(&name, plan);
@@ -255,7 +255,7 @@ impl<'m, X: Syntax> Run<'m, X> {
             }
         };
         let (count, first) = *taken.entry(key.clone()).and_modify(|(count, _)| *count += 1).or_insert((1, index));
-        if count > 1 && !plan.shared && !mention {
+        if count > 1 && !plan.shared && class != Class::Mention {
             key.value = format!("{}#{count}", key.value).into();
             let reason = format!("the same key as {}: the two are told apart by their order alone", self.place_of(first));
             self.issues.push(Issue::new(Severity::Warning, IssueCode::Identity, self.place_of(index), reason));
@@ -297,22 +297,23 @@ impl<'m, X: Syntax> Run<'m, X> {
     }
 
     /// The key by the first alternative that is wholly valued, and the identifier that it is, where it is one as it stands.
-    pub fn key_of(&self, plan: &KeyPlan<X>, name: &Name, node: &X::Node<'m>, home: &X::Node<'m>) -> Option<(Key, Option<KeyPart>)> {
+    pub fn key_of(
+        &self,
+        plan: &KeyPlan<X>,
+        (name, class): (&Name, Class),
+        node: &X::Node<'m>,
+        home: &X::Node<'m>,
+    ) -> Option<(Key, Option<KeyPart>)> {
         let (part, identifier) = plan.alternatives.iter().find_map(|parts| {
             let [part] = &parts[..] else { return Some((self.composed(parts, node, home)?, None)) };
             let found = self.key_part(part, node, home)?;
             match part {
-                // A lone number may hold what joins parts.
-                Part::Identifier { .. } => {
-                    let mut value = String::new();
-                    escape(&found.value, &mut value);
-                    Some((KeyPart { system: found.system.clone(), value }, Some(found)))
-                }
+                Part::Identifier { .. } => Some((found.clone().alone(), Some(found))),
                 Part::Rule(_) => Some((found.clone(), Some(found))),
                 Part::Text { .. } | Part::Label(_) | Part::Feed => Some((found, None)),
             }
         })?;
-        Some((self.message.settings.own_key(Key::new(name.clone(), part.system, part.value)), identifier))
+        Some((self.message.settings.own_key(Key::new(name.clone(), part.system, part.value), class), identifier))
     }
 
     fn key_part(&self, part: &Part<X>, node: &X::Node<'m>, home: &X::Node<'m>) -> Option<KeyPart> {
@@ -347,10 +348,10 @@ impl<'m, X: Syntax> Run<'m, X> {
             }
             let gives_system = matches!(part, Part::Identifier { .. } | Part::Label(_) | Part::Rule(_)) && !found.system.is_empty();
             if gives_system && system.is_some() {
-                escape(&found.system, &mut value);
+                value.push_str(&escaped(&found.system));
                 value.push('|');
             }
-            escape(&found.value, &mut value);
+            value.push_str(&escaped(&found.value));
             match part {
                 _ if gives_system => system = system.or(Some(found.system)),
                 Part::Text { .. } => own_system = own_system.or(Some(found.system)),
@@ -394,15 +395,4 @@ impl<'m, X: Syntax> Run<'m, X> {
 pub(crate) fn unidentified<X: Syntax>(name: &str, plan: &KeyPlan<X>) -> String {
     let fields = if plan.fields.is_empty() { String::new() } else { format!(" ({})", plan.fields) };
     format!("no field identifies this {name}{fields}: it is a new one with every message")
-}
-
-/// Percent-encodes what parts of a key are joined by.
-fn escape(part: &str, out: &mut String) {
-    for character in part.chars() {
-        match character {
-            '|' => out.push_str("%7C"),
-            '%' => out.push_str("%25"),
-            _ => out.push(character),
-        }
-    }
 }

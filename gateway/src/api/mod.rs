@@ -162,7 +162,14 @@ impl Crossing {
             outcome: 0,
             reason: String::new(),
             agent,
-            request: format!("{} {}", parts.method, withheld(target)),
+            request: format!(
+                "{} {}",
+                parts.method,
+                match target.split_once('?') {
+                    Some((path, query)) => format!("{path}?{}", withheld(query)),
+                    None => target.to_owned(),
+                }
+            ),
             patients: Vec::new(),
             resources: Vec::new(),
             issues: 0,
@@ -207,11 +214,17 @@ impl Drop for Attended<'_> {
         let Crossing { action, entry } = &mut self.crossing;
         let (Some(action), false) = (action.take(), self.stays || entry.agent.who == UNKNOWN) else { return };
         cut(&mut entry.request, REQUEST_BYTES_MAX);
-        let recorded = self.corridor.store.record(Entry { action, outcome: 4, reason: "hung-up".into(), ..entry.clone() });
+        let entry = Entry { action, outcome: 4, reason: "hung-up".into(), ..entry.clone() };
+        let (store, recorded) = (self.corridor.store.clone(), self.corridor.store.record(entry.clone()));
         // Without a runtime the gateway is ending; the entry is with the writer all the same.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
-            if let Err(error) = recorded.await {
+            // Nobody would send it again: it is tried twice.
+            let recorded = match recorded.await {
+                Ok(()) => Ok(()),
+                Err(_) => store.record(entry).await,
+            };
+            if let Err(error) = recorded {
                 tracing::error!(%error, "the entry of a request that was given up could not be made durable");
             }
         });
@@ -400,7 +413,7 @@ fn format(parameters: &[(String, String)]) -> Option<&str> {
     parameters.iter().find(|(name, _)| name == "_format").map(|(_, value)| value.as_str())
 }
 
-/// A URL or a form with the values left out that are secrets wherever they stand: some clients put them here.
+/// A query or a form with the values left out that are secrets wherever they stand: some clients put them here.
 fn withheld(encoded: &str) -> String {
     const SECRETS: [&str; 9] = [
         "access_token",
@@ -417,13 +430,11 @@ fn withheld(encoded: &str) -> String {
         let name = percent_decode_str(name).decode_utf8_lossy();
         SECRETS.iter().any(|secret| name.eq_ignore_ascii_case(secret))
     };
-    let (path, query) = encoded.split_once('?').map_or((None, encoded), |(path, query)| (Some(path), query));
     let kept = |pair: &str| match pair.split_once('=') {
         Some((name, _)) if is_secret(name) => format!("{name}=[withheld]"),
         _ => pair.to_owned(),
     };
-    let query = query.split('&').map(kept).collect::<Vec<_>>().join("&");
-    path.map_or(query.clone(), |path| format!("{path}?{query}"))
+    encoded.split('&').map(kept).collect::<Vec<_>>().join("&")
 }
 
 /// Shortens to at most so many bytes, between characters.

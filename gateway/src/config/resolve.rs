@@ -107,6 +107,9 @@ impl Reader<'_, '_> {
         {
             self.page.wrong(primary, "not one of `assigners`: add it there with its identifier system");
         }
+        if let Some(primary) = primary_assigner.as_ref().filter(|primary| primary.value.contains(':')) {
+            self.page.wrong(primary, "an assigner alone: of its numbers the MR one is the key");
+        }
         let accepts = section.texts("accepts");
         if let Some(accepts) = &accepts
             && (accepts.value.is_empty() || accepts.value.iter().any(|word| word.value.is_empty()))

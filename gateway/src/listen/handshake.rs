@@ -26,9 +26,9 @@ pub struct Unproven {
 }
 
 impl Anteroom {
-    /// A fourth of a door's connections, yet room for a few.
+    /// A fourth of a door's connections, and one at least.
     pub fn of(connections: usize) -> Self {
-        Self { most: (connections / 4).max(16), waiting: Arc::default() }
+        Self { most: (connections / 4).max(1), waiting: Arc::default() }
     }
 
     pub fn enter(&self) -> Unproven {
@@ -93,7 +93,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_gives_way_and_a_place_is_given_back() {
-        let anteroom = Anteroom::of(0);
+        let anteroom = Anteroom::of(64);
         let mut silent: VecDeque<Unproven> = (0..16).map(|_| anteroom.enter()).collect();
         let honest = anteroom.enter();
         let oldest = silent.pop_front().unwrap();

@@ -250,6 +250,32 @@ fn the_order_of_a_persons_numbers_does_not_matter() {
 }
 
 #[test]
+fn an_authority_with_several_systems_still_gives_one_key() {
+    let mut settings = settings();
+    let system = |name: &str| format!("https://hospital.example/id/{name}");
+    for (name, of) in [("RXX", "other"), ("RXX:VN", "visit"), ("RXX:PID-3", "mrn"), ("RXX:PV1-19", "stay")] {
+        settings.assigners.insert(name.into(), system(of));
+    }
+    let adapter = dialect().adapter(settings);
+    let check = |segments: &str, expected: &[(&str, &str, &str)]| {
+        let frame = Frame::new(adt("A40", segments).into_bytes());
+        let translation = adapter.translate(&frame, &adapter.envelope(&frame).unwrap()).unwrap();
+        let keys = translation.contributions.iter().filter(|contribution| contribution.class == Class::Record);
+        let keys: Vec<_> =
+            keys.map(|contribution| &contribution.key).filter(|key| ["Patient", "Encounter"].contains(&&*key.kind)).collect();
+        for (kind, of, value) in expected {
+            assert!(keys.iter().any(|key| (&*key.kind, &*key.system, &*key.value) == (kind, &*system(of), value)), "{segments}: {keys:?}");
+        }
+        assert_eq!(keys.len(), expected.len(), "{segments}: {keys:?}");
+    };
+    for numbers in ["V9^^^RXX^VN~7^^^RXX^MR", "7^^^RXX^MR~V9^^^RXX^VN"] {
+        check(&format!("PID|||{numbers}||Test^Ann\nMRG|6^^^RXX"), &[("Patient", "mrn", "7"), ("Patient", "mrn", "6")]);
+    }
+    let visit = |number: &str| format!("PID|||7^^^RXX||Test^Ann\nMRG|6^^^RXX\nPV1||I|W{}{number}^^^RXX", "|".repeat(16));
+    check(&visit("V1"), &[("Patient", "mrn", "7"), ("Patient", "mrn", "6"), ("Encounter", "stay", "V1")]);
+}
+
+#[test]
 fn results_without_a_patient_are_told() {
     let message = result("OBX|1|NM|K^Potassium||4.1|mmol/L|||||F");
     check(&message.replace("PID|||8^^^RXX\n", ""), &["warning: PID: PID is missing"], &[]);

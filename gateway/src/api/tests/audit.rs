@@ -84,8 +84,8 @@ async fn secrets_in_a_url_or_a_form_are_left_out() {
     let expected = "GET /fhir/Patient?access_token=[withheld]&family=x&id%5Ftoken=[withheld]&_count=1";
     assert_eq!(gateway.store.last().request, expected);
     let form = ["content-type: application/x-www-form-urlencoded"];
-    gateway.send(request("POST", &all(), "/Patient/_search", &form, "Client_Secret=s&family=x")).await;
-    assert_eq!(gateway.store.last().request, "POST /fhir/Patient/_search\nClient_Secret=[withheld]&family=x");
+    gateway.send(request("POST", &all(), "/Patient/_search", &form, "Client_Secret=s&family=x?y")).await;
+    assert_eq!(gateway.store.last().request, "POST /fhir/Patient/_search\nClient_Secret=[withheld]&family=x?y");
 }
 
 #[tokio::test]

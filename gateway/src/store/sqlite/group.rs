@@ -188,7 +188,7 @@ impl<D: Desk> Writer<D> {
     }
 
     /// One job. What fails before it wrote anything fails alone. `Err`: the whole transaction is lost; whoever waits for
-    /// it sends again, and for a while each job has a savepoint, so that one that fails again does so alone too.
+    /// it is told so, as when the disk fails, and for a while each job has a savepoint, so that one that fails again does so alone.
     fn one(&mut self, job: &mut dyn Work<D>) -> Result<(), StoreError> {
         if self.careful > 0 {
             self.careful -= 1;

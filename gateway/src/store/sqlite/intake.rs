@@ -11,7 +11,7 @@ use crate::audit::chain::{Heads, SealKey};
 use crate::clock::Clock;
 use crate::state::{Finding, place};
 use crate::store::{Arrival, Receipt, StoreError};
-use contract::{Class, Contribution, IdKey, OutcomeKind, Translation};
+use contract::{Class, Contribution, IdKey, OutcomeKind, Slot, Translation};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::{BTreeSet, HashSet};
@@ -89,7 +89,7 @@ struct Saying {
     translation: Translation,
     /// As the journal keeps it.
     packed: Vec<u8>,
-    /// Of each contribution that is a mention: what tells it from others, but for its rank.
+    /// Of each contribution that is a mention: what tells it from others, but for what its place in the journal changes.
     marks: Vec<Option<u64>>,
 }
 
@@ -260,14 +260,19 @@ impl Mentions {
         Ok(())
     }
 
-    /// Leaves out what is joined already. The contributions are placed, so that the ranks of equal mentions are equal.
+    /// Leaves out what is joined already. The contributions are placed, so that the stamps of equal mentions are equal.
     fn without_known(&mut self, contributions: Vec<Contribution>, marks: &[Option<u64>]) -> Spent {
         let mut kept = Spent::default();
         for (contribution, mark) in contributions.into_iter().zip(marks) {
             if let Some(mark) = mark {
                 let mut hasher = self.state.build_hasher();
                 mark.hash(&mut hasher);
-                contribution.statements.iter().for_each(|statement| statement.rank.hash(&mut hasher));
+                for statement in &contribution.statements {
+                    statement.rank.hash(&mut hasher);
+                    if let Slot::Move { at, .. } = &statement.slot {
+                        at.hash(&mut hasher);
+                    }
+                }
                 let mark = hasher.finish();
                 if self.known.contains(&mark) {
                     kept.known.push(contribution);

@@ -3,6 +3,7 @@
 use crate::store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use std::io::ErrorKind;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -116,8 +117,10 @@ impl Layout {
     pub(super) fn open(&self, directory: &Path) -> Result<Connection, StoreError> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let path = directory.join(self.name);
-        // The owner's alone. SQLite gives the files beside it the same mode.
-        let made = std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
+        // The owner's alone, where it is new. SQLite gives the files beside it the same mode. One that is there is not opened:
+        // to close it again would drop the locks that another connection of this process holds.
+        let made = std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path).map(drop);
+        let made = made.or_else(|error| if error.kind() == ErrorKind::AlreadyExists { Ok(()) } else { Err(error) });
         made.map_err(|error| StoreError::Refused(format!("{} cannot be made: {}", path.display(), error.kind())))?;
         let mut connection = Connection::open_with_flags(path, flags)?;
         harden(&connection)?;
