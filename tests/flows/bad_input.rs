@@ -48,21 +48,24 @@ fn a_frame_of_100_megabytes_is_refused_and_memory_stays() {
     let gateway = folder.serve();
     let mut sender = gateway.sender("pas");
     assert!(sender.send(&adt("A28", "M1", "20260301093000", &Person::ottoline(), &[])).is_ok());
-    let before = gateway.resident_kib();
-    let mut huge = gateway.sender("pas");
-    let _ = huge.write(&[0x0b]);
-    let chunk = vec![b'x'; 1 << 20];
-    let mut highest = before;
-    for _ in 0..100 {
-        if huge.write(&chunk).is_err() {
-            break;
+    // Each of them: what one left behind serves the next.
+    for _ in 0..3 {
+        let before = gateway.resident_kib();
+        let mut huge = gateway.sender("pas");
+        let _ = huge.write(&[0x0b]);
+        let chunk = vec![b'x'; 1 << 20];
+        let mut highest = before;
+        for _ in 0..100 {
+            if huge.write(&chunk).is_err() {
+                break;
+            }
+            highest = highest.max(gateway.resident_kib());
         }
-        highest = highest.max(gateway.resident_kib());
+        // Whether it was told so or only closed, no resource was made of it.
+        if let Ok(reply) = huge.reply() {
+            assert!(reply.contains("MSA|AR") || reply.contains("MSA|AE"), "{reply}");
+        }
+        assert!(highest < before + 32 * 1024, "resident memory grew from {before} to {highest} KiB");
     }
-    // Whether it was told so or only closed, no resource was made of it.
-    if let Ok(reply) = huge.reply() {
-        assert!(reply.contains("MSA|AR") || reply.contains("MSA|AE"), "{reply}");
-    }
-    assert!(highest < before + 32 * 1024, "resident memory grew from {before} to {highest} KiB");
     assert!(sender.send(&adt("A28", "M2", "20260301093100", &Person::ottoline(), &[])).expect("a reply").contains("MSA|AA|M2"));
 }

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub const TRAILER_GRACE: Duration = Duration::from_millis(250);
 /// How much of a frame that is too large is kept, to answer it: its first segment lies in there.
 const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// A frame from here on is large.
+const LARGE_BYTES: usize = 1024 * 1024;
 /// What is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
@@ -43,10 +45,11 @@ impl Frames {
         Self { bytes_max, buffer: BytesMut::new(), inside: false, searched: 0, noise: 0 }
     }
 
-    /// Where to read to. It grows by doubling, yet never beyond what a frame may have.
+    /// Where to read to. A large frame gets all the room that a frame may have at once, which costs memory only as it fills:
+    /// to grow step by step would leave the smaller buffers behind.
     pub fn space(&mut self) -> &mut BytesMut {
         let (length, wanted) = (self.buffer.len(), self.buffer.len() + READ_BYTES);
-        if self.buffer.capacity() < wanted && length >= self.bytes_max / 2 {
+        if self.buffer.capacity() < wanted && length >= LARGE_BYTES {
             let mut grown = BytesMut::with_capacity(wanted.max(self.bytes_max + 2 * READ_BYTES));
             grown.extend_from_slice(&self.buffer);
             self.buffer = grown;
