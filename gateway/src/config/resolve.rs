@@ -102,13 +102,12 @@ impl Reader<'_, '_> {
             }
         }
         let primary_assigner = section.text_if_any("primary_assigner");
-        if let Some(primary) = &primary_assigner
-            && !assigners.iter().any(|(name, _)| *name == primary.value)
-        {
-            self.page.wrong(primary, "not one of `assigners`: add it there with its identifier system");
-        }
-        if let Some(primary) = primary_assigner.as_ref().filter(|primary| primary.value.contains(':')) {
-            self.page.wrong(primary, "an assigner alone: of its numbers the MR one is the key");
+        if let Some(primary) = &primary_assigner {
+            if primary.value.contains(':') {
+                self.page.wrong(primary, "an assigner alone: of its numbers the MR one is the key");
+            } else if !assigners.iter().any(|(name, _)| *name == primary.value) {
+                self.page.wrong(primary, "not one of `assigners`: add it there with its identifier system");
+            }
         }
         let accepts = section.texts("accepts");
         if let Some(accepts) = &accepts

@@ -99,6 +99,7 @@ fn each_mistake_is_reported_with_its_line() {
     check(&[("adapter = \"hl7v2\"", "adapter = \"x12\"")], &[(21, "feed.pas.adapter")]);
     check(&[("Europe/London", "Europe/Lundun")], &[(25, "feed.pas.timezone")]);
     check(&[("primary_assigner = \"RXX\"", "primary_assigner = \"RYY\"")], &[(26, "feed.pas.primary_assigner")]);
+    check(&[("primary_assigner = \"RXX\"", "primary_assigner = \"RXX:VN\"")], &[(26, "feed.pas.primary_assigner")]);
     check(&[("\"https://hospital.example/id/mrn\"", "\"mrn\"")], &[(27, "feed.pas.assigners.RXX")]);
     check(&[("accepts = [\"ADT\"]", "accepts = []")], &[(28, "feed.pas.accepts")]);
     check(&[("accepts = [\"ADT\"]", "accepts = \"ADT\"")], &[(28, "feed.pas.accepts")]);
