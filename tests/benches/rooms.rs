@@ -103,7 +103,8 @@ fn parse(bencher: Bencher<'_, '_>, name: &str) {
 #[divan::bench(args = NAMES)]
 fn translate(bencher: Bencher<'_, '_>, name: &str) {
     let (client, bytes) = mix(name)(0);
-    let feed = HOSPITAL.intake.feeds().named(client).expect("init writes it");
+    let feeds = HOSPITAL.intake.feeds();
+    let feed = feeds.named(client).expect("init writes it");
     let frame = Frame::new(bytes);
     let envelope: Envelope = feed.adapter.envelope(&frame).unwrap_or_else(|_| panic!("it is right"));
     bencher.counter(ItemsCount::new(1_u32)).bench(|| feed.adapter.translate(&frame, &envelope).is_ok());

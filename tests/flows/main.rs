@@ -5,3 +5,4 @@ mod clients;
 mod crossing;
 mod kill;
 mod messages;
+mod reload;

@@ -7,7 +7,7 @@ pub(crate) mod testing;
 mod verifier;
 
 pub(crate) use verifier::is_id;
-pub use verifier::{Issuer, TokenError, Verifier};
+pub use verifier::{Believed, Issuer, TokenError, Verifier};
 
 use std::fmt;
 

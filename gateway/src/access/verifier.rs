@@ -94,6 +94,15 @@ pub struct Verifier {
 /// By `iss`.
 type Issuers = BTreeMap<String, Trusted>;
 
+/// Issuers whose keys were read and can be used.
+pub struct Believed(Issuers);
+
+impl Believed {
+    pub fn new(issuers: Vec<Issuer>) -> Result<Self, String> {
+        trusted(issuers).map(Self)
+    }
+}
+
 struct Trusted {
     audience: String,
     keys: BTreeMap<String, Key>,
@@ -105,11 +114,9 @@ impl Verifier {
         Ok(Self { issuers: Arc::new(RwLock::new(Arc::new(trusted(issuers)?))), clock })
     }
 
-    /// Believes these issuers from now on, with their keys as they are now. On an error those before stay.
-    pub fn replace(&self, issuers: Vec<Issuer>) -> Result<(), String> {
-        let fresh = Arc::new(trusted(issuers)?);
-        *self.issuers.write().unwrap_or_else(PoisonError::into_inner) = fresh;
-        Ok(())
+    /// Believes these issuers from now on.
+    pub fn replace(&self, believed: Believed) {
+        *self.issuers.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(believed.0);
     }
 
     fn issuers(&self) -> Arc<Issuers> {

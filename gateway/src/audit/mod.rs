@@ -76,6 +76,7 @@ pub enum Action {
     /// The gateway itself: start, stop, configuration.
     Start,
     Stop,
+    Configure,
 }
 
 fn is_zero(n: &u32) -> bool {

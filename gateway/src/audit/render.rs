@@ -100,6 +100,7 @@ fn pattern(action: Action) -> Pattern {
         Action::JournalReplay => own((LIFECYCLE, "transform", "Transform/Translate Record Lifecycle Event"), &[], AuditEventAction::U),
         Action::Start => own(ACTIVITY, &[(DCM, "110120", "Application Start")], AuditEventAction::E),
         Action::Stop => own(ACTIVITY, &[(DCM, "110121", "Application Stop")], AuditEventAction::E),
+        Action::Configure => own((DCM, "110113", "Security Alert"), &[(DCM, "110129", "Security Configuration")], AuditEventAction::U),
     }
 }
 

@@ -45,7 +45,7 @@ pub struct Config {
     pub limits: Limits,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Https {
     pub listen: SocketAddr,
     /// Without a slash at the end.
@@ -53,7 +53,7 @@ pub struct Https {
     pub tls: Tls,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mllp {
     pub listen: SocketAddr,
     /// `None`: plain, because the configuration says so in as many words; a finding for as long as it stands.
@@ -65,10 +65,13 @@ pub struct Tls {
     pub certificate: PathBuf,
     pub key: PathBuf,
     pub client_ca: PathBuf,
+    /// Certificates that their authorities took back. Where it is given, each authority of a chain must be in it, and be in
+    /// date: an unknown status is refused.
+    pub client_crl: Option<PathBuf>,
 }
 
 /// One configured sender.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Feed {
     pub name: String,
     pub listener: Listener,
@@ -112,7 +115,7 @@ pub struct Reply {
     pub transient: Option<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Issuer {
     pub issuer: String,
     pub audience: String,
@@ -122,13 +125,15 @@ pub struct Issuer {
     pub authorization_endpoint: Option<String>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub frame_bytes: usize,
     pub connections: usize,
     /// From the first byte of a frame to its last.
     pub frame_time: Duration,
     pub quarantine_frames: u64,
+    /// After which a connection ends, with the answer in hand; `None`: never.
+    pub connection_age: Option<Duration>,
 }
 
 /// One mistake in a configuration.

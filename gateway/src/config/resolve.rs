@@ -48,7 +48,7 @@ impl Reader<'_, '_> {
             Ok(tls) => self.tls(&tls),
             Err(word) => {
                 self.page.wrong(&word, "HTTPS is never plain; write { certificate = \"...\", key = \"...\", client_ca = \"...\" }");
-                Tls { certificate: PathBuf::new(), key: PathBuf::new(), client_ca: PathBuf::new() }
+                Tls { certificate: PathBuf::new(), key: PathBuf::new(), client_ca: PathBuf::new(), client_crl: None }
             }
         };
         Https { listen: self.address(section.text("listen")), base_url: self.url(section.text("base_url")), tls }
@@ -73,6 +73,7 @@ impl Reader<'_, '_> {
             certificate: self.file(section.text("certificate")),
             key: self.file(section.text("key")),
             client_ca: self.file(section.text("client_ca")),
+            client_crl: section.text_if_any("client_crl").map(|word| self.file(Some(word))),
         }
     }
 
@@ -259,6 +260,10 @@ impl Reader<'_, '_> {
             connections: count(limit("connections", CONNECTIONS_MAX, 1 << 20)),
             frame_time: Duration::from_secs(limit("frame_seconds", FRAME_SECONDS_MAX, 3600)),
             quarantine_frames: limit("quarantine_frames", QUARANTINE_FRAMES_MAX, 1 << 40),
+            connection_age: match limit("connection_seconds", 0, 1 << 32) {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds)),
+            },
         }
     }
 

@@ -1,6 +1,6 @@
 //! One frame on its way: what is known of it so far, and the ways in which its way can end.
 
-use super::feeds::{Door, Feed, Peer, Warrant};
+use super::feeds::{Door, Feed, Feeds, Peer, Warrant};
 use super::{Judged, Panicked, Replay, Room, Then, guarded};
 use crate::audit::{Action, Entry};
 use crate::store::{Arrival, JournalFilter, Seen, StoreError};
@@ -15,6 +15,7 @@ const CONTROL_ID_BYTES_MAX: usize = 200;
 
 pub struct Case<'a> {
     room: &'a Room,
+    feeds: &'a Feeds,
     door: &'a Door,
     peer: &'a Peer,
     replay: Option<Replay>,
@@ -32,12 +33,20 @@ pub struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    pub fn new(room: &'a Room, door: &'a Door, peer: &'a Peer, frame: Frame, received: Timestamp, replay: Option<Replay>) -> Self {
-        let candidates = room.feeds.candidates(door, peer);
+    pub fn new(
+        room: &'a Room,
+        feeds: &'a Feeds,
+        door: &'a Door,
+        peer: &'a Peer,
+        frame: Frame,
+        received: Timestamp,
+        replay: Option<Replay>,
+    ) -> Self {
+        let candidates = feeds.candidates(door, peer);
         let only = if let [only] = candidates[..] { Some(only.clone()) } else { None };
-        let reader = candidates.first().copied().or_else(|| room.feeds.speaker(door)).cloned();
+        let reader = candidates.first().copied().or_else(|| feeds.speaker(door)).cloned();
         let (digest, began) = (frame.digest(), Instant::now());
-        Self { room, door, peer, replay, received, began, frame, digest, reader, feed: only, envelope: None, issues: Vec::new() }
+        Self { room, feeds, door, peer, replay, received, began, frame, digest, reader, feed: only, envelope: None, issues: Vec::new() }
     }
 
     /// The feed that the sender is, and the envelope as that feed's adapter reads it.
@@ -152,7 +161,7 @@ impl<'a> Case<'a> {
         if let Some(reader) = self.reader.clone()
             && let Ok(Ok(envelope)) = guarded(|| reader.adapter.envelope(&self.frame))
         {
-            let candidates = self.room.feeds.candidates(self.door, self.peer);
+            let candidates = self.feeds.candidates(self.door, self.peer);
             self.is_from(super::of_sender(&candidates, &envelope.sender), envelope);
         }
         let reason = format!("the frame is larger than {bytes_max} bytes, the limit of this gateway");

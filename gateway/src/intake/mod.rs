@@ -34,7 +34,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
@@ -45,7 +45,8 @@ pub struct Intake {
 }
 
 struct Room {
-    feeds: Feeds,
+    /// Those in force; a frame on its way keeps those under which it began.
+    feeds: RwLock<Arc<Feeds>>,
     store: Arc<dyn Store>,
     clock: Clock,
     metrics: Metrics,
@@ -129,21 +130,33 @@ impl Intake {
         refusals: Refusals,
     ) -> Result<Self, StoreError> {
         let quarantine = Quarantine::new(frames_max, metrics.clone());
-        for feed in feeds.iter() {
-            metrics.feed(feed.name());
-            quarantine.count(&*store, feed.name())?;
-        }
-        // Frames of no feed stand under their MLLP listener.
-        let listeners = feeds.iter().map(|feed| &feed.config.listener).filter(|listener| **listener != Listener::Https);
-        for listener in listeners.map(Listener::to_string).collect::<BTreeSet<_>>() {
-            quarantine.count(&*store, &listener)?;
-        }
         let desks = Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from));
-        Ok(Self { room: Arc::new(Room { feeds, store, clock, metrics, refusals, quarantine, desks }) })
+        let none = RwLock::new(Arc::new(Feeds::new(Vec::new())));
+        let intake = Self { room: Arc::new(Room { feeds: none, store, clock, metrics, refusals, quarantine, desks }) };
+        intake.replace(feeds)?;
+        Ok(intake)
     }
 
-    pub fn feeds(&self) -> &Feeds {
-        &self.room.feeds
+    pub fn feeds(&self) -> Arc<Feeds> {
+        self.room.feeds()
+    }
+
+    /// Takes frames for these feeds from now on. Reads the journal for those that were not there.
+    pub fn replace(&self, feeds: Feeds) -> Result<(), StoreError> {
+        let (room, before) = (&self.room, self.feeds());
+        for feed in feeds.iter().filter(|feed| before.named(feed.name()).is_none()) {
+            room.metrics.feed(feed.name());
+            room.quarantine.count(&*room.store, feed.name())?;
+        }
+        // Frames of no feed stand under their MLLP listener.
+        let listeners = |feeds: &Feeds| feeds.iter().map(|feed| feed.config.listener.clone()).collect::<Vec<_>>();
+        let known = listeners(&before);
+        let fresh = listeners(&feeds).into_iter().filter(|listener| *listener != Listener::Https && !known.contains(listener));
+        for listener in fresh.map(|listener| listener.to_string()).collect::<BTreeSet<_>>() {
+            room.quarantine.count(&*room.store, &listener)?;
+        }
+        *room.feeds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(feeds);
+        Ok(())
     }
 
     /// A frame's whole way.
@@ -187,7 +200,7 @@ impl Intake {
     pub async fn too_large(&self, door: &Door, peer: Arc<Peer>, head: Bytes, bytes_max: usize) -> Judged {
         let (room, door) = (self.room.clone(), door.clone());
         let received = room.clock.now();
-        self.at_desk(move || Case::new(&room, &door, &peer, Frame::new(head), received, None).too_large(bytes_max)).await
+        self.at_desk(move || Case::new(&room, &room.feeds(), &door, &peer, Frame::new(head), received, None).too_large(bytes_max)).await
     }
 
     /// Writes down that a connection was refused in TLS: `reason` is of a closed list. There is no answer to hold back.
@@ -220,7 +233,8 @@ impl Intake {
         if row.outcome.is_stored() {
             return Err("the frame was stored: there is nothing to mend".into());
         }
-        let feed = self.room.feeds.named(&row.feed).ok_or("the frame is of no feed of this configuration: who sent it is not proven")?;
+        let feeds = self.feeds();
+        let feed = feeds.named(&row.feed).ok_or("the frame is of no feed of this configuration: who sent it is not proven")?;
         // What folds does so under the feed's active recipe alone: a desk beside the gateway does not take that over.
         if self.room.store.active(feed.name()).map_err(|error| error.to_string())?.is_some_and(|active| active != feed.recipe) {
             return Err("its feed is served with other tables or settings than these: start the gateway with these, then replay".into());
@@ -242,8 +256,9 @@ impl Intake {
 fn judge(room: &Arc<Room>, door: &Door, peer: &Peer, frame: Frame, received: Timestamp, replay: Option<Replay>) -> Judged {
     let released = replay.as_ref().is_some_and(|replay| replay.released);
     // Who may be speaking, before a byte is read.
-    let mut case = Case::new(room, door, peer, frame, received, replay);
-    let candidates = room.feeds.candidates(door, peer);
+    let feeds = room.feeds();
+    let mut case = Case::new(room, &feeds, door, peer, frame, received, replay);
+    let candidates = feeds.candidates(door, peer);
     let Some(reader) = case.reader.clone() else {
         return case.nobody();
     };
@@ -294,6 +309,10 @@ struct Durable {
 }
 
 impl Room {
+    fn feeds(&self) -> Arc<Feeds> {
+        self.feeds.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn settle(&self, of: &str, then: Then) -> Result<Durable, StoreError> {
         let began = Instant::now();
         let receipt = match then {

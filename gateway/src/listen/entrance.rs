@@ -28,6 +28,8 @@ pub struct Limits {
     pub idle_time: Duration,
     /// For one reply to be taken by the other end.
     pub write_time: Duration,
+    /// Of a connection, after which it ends with the answer in hand; `None`: any.
+    pub connection_age: Option<Duration>,
 }
 
 impl Limits {

@@ -1,7 +1,7 @@
 //! Before a connection has shown who it is: so many at once, and a new one displaces the oldest. Whoever opens connections
 //! and says nothing keeps no one else out.
 
-use super::tls::{Refused, Tls};
+use super::tls::{Refused, Tls, Trust};
 use crate::connection::ConnectionInfo;
 use crate::intake::Intake;
 use crate::observe::Metrics;
@@ -65,14 +65,14 @@ impl Drop for Unproven {
 
 /// The TLS handshake of a door's guest. Where there is none it is counted, and a refusal is written down.
 pub async fn shake(
-    tls: &Tls,
+    tls: &Arc<Tls>,
     stream: TcpStream,
     address: SocketAddr,
     unproven: Unproven,
     listener: &str,
     intake: &Intake,
     metrics: &Metrics,
-) -> Option<(TlsStream<TcpStream>, ConnectionInfo)> {
+) -> Option<(TlsStream<TcpStream>, ConnectionInfo, Trust)> {
     match unproven.wait(tls.accept(stream, address)).await {
         Some(Ok(proven)) => return Some(proven),
         None => metrics.refused(listener, "displaced"),

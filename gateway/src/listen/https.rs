@@ -1,9 +1,11 @@
-//! HTTP/1.1 over TLS: `/ingest/FEED` for senders, all else for [`crate::api`], which answers (and writes down) any path.
+//! HTTP/1.1 and HTTP/2 over TLS: `/ingest/FEED` for senders, all else for [`crate::api`], which answers (and writes down) any path.
 //! Also the plain listener of [`crate::observe`].
 
-use super::entrance::{Guest, Limits, until_drained};
+use super::entrance::{Guest, Limits};
 use super::handshake::shake;
-use super::tls::Tls;
+use super::http2;
+use super::stay::{Leave, Stay};
+use super::tls::{H2, Tls};
 use crate::api::Api;
 use crate::connection::ConnectionInfo;
 use crate::intake::{Ingest, Intake, ingest};
@@ -26,7 +28,7 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 
 /// Of a request's head.
-const HEAD_BYTES_MAX: usize = 64 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 100;
 
 /// The HTTPS listener.
@@ -50,16 +52,23 @@ impl Https {
     pub async fn serve(self: Arc<Self>, guest: Guest, draining: watch::Receiver<bool>) {
         let Guest { stream, address, unproven, admitted } = guest;
         let proven = shake(&self.tls, stream, address, unproven, Self::NAME, &self.intake, &self.metrics).await;
-        if let Some((stream, info)) = proven {
+        if let Some((stream, info, trust)) = proven {
+            // By ALPN and not by the first bytes: a client that sends none would be waited for for ever.
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
             let (https, info) = (self.clone(), Arc::new(info));
             let answer = move |request| {
                 let (https, info) = (https.clone(), info.clone());
                 async move { https.answer(request, info).await }
             };
-            // What hyper refuses by itself (400, 414, 431) is a refusal like any other.
-            if speak(stream, answer, &self.limits, draining).await.is_err_and(|error| error.is_parse()) {
-                self.metrics.refused(Self::NAME, "http");
-                self.intake.unauthenticated(Self::NAME, address, "http").await;
+            let stay = Stay::new(draining, self.limits.connection_age, address.port()).trusting(trust);
+            let refused = if is_http2 {
+                http2::speak(stream, answer, &self.limits, stay).await
+            } else {
+                speak(stream, answer, &self.limits, stay).await
+            };
+            if let Some(word) = refused {
+                self.metrics.refused(Self::NAME, word);
+                self.intake.unauthenticated(Self::NAME, address, word).await;
             }
         }
         drop(admitted);
@@ -85,17 +94,13 @@ pub async fn observe(observer: Observer, guest: Guest, limits: Limits, draining:
         async move { observer.answer(request).await }
     };
     // The operator's own tools: what they get wrong they are told.
-    let _ = speak(stream, answer, &limits, draining).await;
+    let _ = speak(stream, answer, &limits, Stay::new(draining, None, 0)).await;
     drop(admitted);
 }
 
-/// HTTP/1.1 on one stream. A drain ends it after the answer in hand.
-async fn speak<S, F>(
-    stream: S,
-    answer: impl Fn(Request<Incoming>) -> F,
-    limits: &Limits,
-    mut draining: watch::Receiver<bool>,
-) -> hyper::Result<()>
+/// HTTP/1.1 on one stream, until it is over; then it ends after the answer in hand. With a word of the audit, where the other
+/// end was refused as such.
+async fn speak<S, F>(stream: S, answer: impl Fn(Request<Incoming>) -> F, limits: &Limits, mut stay: Stay) -> Option<&'static str>
 where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
     F: Future<Output = Response<Full<Bytes>>>,
@@ -111,15 +116,19 @@ where
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(Impatient::new(stream, limits.write_time)), service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        ended = connection.as_mut() => return ended,
-        () = until_drained(&mut draining) => connection.as_mut().graceful_shutdown(),
-    }
-    connection.await
+    // What hyper refuses by itself (400, 414, 431) is a refusal like any other.
+    let refused = |ended: hyper::Result<()>| ended.is_err_and(|error| error.is_parse()).then_some("http");
+    let leave = tokio::select! {
+        ended = connection.as_mut() => return refused(ended),
+        leave = stay.over() => leave,
+    };
+    connection.as_mut().graceful_shutdown();
+    let refused = refused(connection.await);
+    if let Leave::Distrusted(word) = leave { Some(word) } else { refused }
 }
 
 /// A stream whose other end must take what is written: hyper itself would wait for ever.
-struct Impatient<S> {
+pub(super) struct Impatient<S> {
     stream: S,
     write_time: Duration,
     /// Since the other end last took something.
@@ -129,10 +138,10 @@ struct Impatient<S> {
 }
 
 /// How many times the time for one step all that is written may take.
-const STEPS: u32 = 10;
+pub(super) const STEPS: u32 = 10;
 
 impl<S> Impatient<S> {
-    fn new(stream: S, write_time: Duration) -> Self {
+    pub(super) fn new(stream: S, write_time: Duration) -> Self {
         Self { stream, write_time, waiting: None, behind: None }
     }
 
@@ -211,10 +220,11 @@ mod tests {
         handshake_time: Duration::from_secs(20),
         idle_time: Duration::from_millis(50),
         write_time: Duration::from_millis(50),
+        connection_age: None,
     };
 
     /// A line to the operators' answers, which say all that any listener says about HTTP itself.
-    fn line(store: &Memory, buffer: usize) -> (DuplexStream, Observer, watch::Sender<bool>, tokio::task::JoinHandle<hyper::Result<()>>) {
+    fn line(store: &Memory, buffer: usize) -> (DuplexStream, Observer, watch::Sender<bool>, tokio::task::JoinHandle<Option<&'static str>>) {
         let observer = Observer::new(Metrics::default(), Arc::new(store.clone()));
         let (near, far) = tokio::io::duplex(buffer);
         let (draining, drained) = watch::channel(false);
@@ -223,7 +233,7 @@ mod tests {
             let observer = answering.clone();
             async move { observer.answer(request).await }
         };
-        let task = tokio::spawn(async move { speak(near, answer, &LIMITS, drained).await });
+        let task = tokio::spawn(async move { speak(near, answer, &LIMITS, Stay::new(drained, None, 0)).await });
         (far, observer, draining, task)
     }
 
@@ -243,14 +253,14 @@ mod tests {
             let (mut far, _, _draining, task) = line(&store, 1 << 16);
             far.write_all(said).await.unwrap();
             let ended = tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
-            assert!(!ended.is_err_and(|error| error.is_parse()), "slow, and not wrong");
+            assert_eq!(ended, None, "slow, and not wrong");
             assert_eq!(read_all(far).await.starts_with("HTTP/1.1 200"), said == GET);
         }
         // An answer that nobody takes.
         let (mut far, _, _draining, task) = line(&store, 64);
         far.write_all(GET).await.unwrap();
         let ended = tokio::time::timeout(Duration::from_secs(5), task).await.expect("let go").unwrap();
-        assert!(ended.is_err_and(|error| !error.is_parse()));
+        assert_eq!(ended, None);
         // What is no HTTP, or too much of it.
         for (said, status) in [
             (b"\x0bMSH|^~\\&|PAS\x1c\r".to_vec(), "400"),
@@ -258,8 +268,7 @@ mod tests {
         ] {
             let (mut far, _, _draining, task) = line(&store, 1 << 20);
             far.write_all(&said).await.unwrap();
-            let ended = task.await.unwrap();
-            assert!(ended.as_ref().is_err_and(|error| error.is_parse()), "{ended:?}");
+            assert_eq!(task.await.unwrap(), Some("http"));
             let heard = read_all(far).await;
             assert!(heard.starts_with(&format!("HTTP/1.1 {status}")), "{heard}");
         }
@@ -282,7 +291,7 @@ mod tests {
     async fn a_drain_ends_an_idle_line() {
         let (far, _, draining, task) = line(&Memory::default(), 1 << 16);
         draining.send(true).unwrap();
-        assert!(task.await.unwrap().is_ok());
+        assert_eq!(task.await.unwrap(), None);
         assert_eq!(read_all(far).await, "");
     }
 

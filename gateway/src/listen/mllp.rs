@@ -3,9 +3,10 @@
 //! While one frame becomes durable the next is read and judged; its reply waits for its turn. At a limit the line is not
 //! read: nothing is dropped.
 
-use super::entrance::{Guest, Limits, until_drained};
+use super::entrance::{Guest, Limits};
 use super::frames::{Framed, Frames, TRAILER_GRACE, framed};
 use super::handshake::shake;
+use super::stay::{Leave, Stay};
 use super::tls::Tls;
 use crate::intake::{Answer, Door, Intake, Judged, Peer};
 use crate::observe::{Metrics, ReplyKind};
@@ -52,27 +53,32 @@ impl Mllp {
     /// One connection, until either end closes it or the doors are drained.
     pub async fn serve(self: Arc<Self>, guest: Guest, draining: watch::Receiver<bool>) {
         let Guest { stream, address, unproven, admitted } = guest;
+        let stay = Stay::new(draining, self.limits.connection_age, address.port());
         match &self.tls {
             None => {
                 drop(unproven);
                 let peer = Peer { address: address.to_string(), ..Peer::default() };
-                self.converse(stream, peer, draining).await;
+                self.converse(stream, peer, stay).await;
             }
             Some(tls) => {
                 let proven = shake(tls, stream, address, unproven, &self.name, &self.intake, &self.metrics).await;
-                if let Some((stream, info)) = proven {
+                if let Some((stream, info, trust)) = proven {
                     let peer = Peer { address: info.address, names: info.names, token: None };
-                    self.converse(stream, peer, draining).await;
+                    if let Some(Leave::Distrusted(word)) = self.converse(stream, peer, stay.trusting(trust)).await {
+                        self.metrics.refused(&self.name, "distrusted");
+                        self.intake.unauthenticated(&self.name, address, word).await;
+                    }
                 }
             }
         }
         drop(admitted);
     }
 
-    /// Speaks MLLP on a stream.
-    async fn converse<S: AsyncRead + AsyncWrite>(&self, stream: S, peer: Peer, mut draining: watch::Receiver<bool>) {
+    /// Speaks MLLP on a stream; why we ended it, if we did.
+    async fn converse<S: AsyncRead + AsyncWrite>(&self, stream: S, peer: Peer, mut stay: Stay) -> Option<Leave> {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let mut line = Line::new(self, peer);
+        let mut left = None;
         loop {
             line.take_frame();
             if line.is_done() {
@@ -84,14 +90,17 @@ impl Mllp {
                 biased;
                 answer = line.in_hand.next(), if !line.in_hand.is_empty() => {
                     if !self.write(&mut writer, answer).await {
-                        return;
+                        return left;
                     }
                 }
                 judged = async { line.judging.as_mut().expect("guarded by the condition").await }, if line.judging.is_some() => {
                     line.judging = None;
                     line.in_hand.begin(self.intake.settle(judged), line.judging_bytes).await;
                 }
-                () = until_drained(&mut draining), if line.open => line.open = false,
+                leave = stay.over(), if line.open => {
+                    line.leaves(leave);
+                    left = Some(leave);
+                }
                 read = reader.read_buf(line.frames.space()), if reads => match read {
                     Ok(0) | Err(_) => line.ended(),
                     Ok(_) => {}
@@ -103,6 +112,7 @@ impl Mllp {
             let _ = timeout(LINGER_TIME_MAX, read_past(&mut reader)).await;
         }
         let _ = timeout(self.limits.write_time, writer.shutdown()).await;
+        left
     }
 
     /// Gives a reply; `false` where the line is to be closed without one.
@@ -219,6 +229,14 @@ impl<'a> Line<'a> {
         } else if self.begun.is_some_and(|since| since.elapsed() >= self.mllp.limits.frame_time) {
             self.unterminated("too slow");
             self.open = false;
+        }
+    }
+
+    /// No more is read. What was received is answered, but not what a client sent whom nobody trusts now.
+    fn leaves(&mut self, leave: Leave) {
+        self.open = false;
+        if let Leave::Distrusted(_) = leave {
+            self.frames = Frames::new(self.mllp.limits.frame_bytes);
         }
     }
 

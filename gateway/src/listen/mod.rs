@@ -3,8 +3,10 @@
 mod entrance;
 mod frames;
 mod handshake;
+mod http2;
 pub mod https;
 pub mod mllp;
+mod stay;
 pub mod tls;
 
 pub use entrance::{Admitted, Entrance, Guest, Limits};

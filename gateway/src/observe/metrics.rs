@@ -1,5 +1,6 @@
 //! What is counted. Labels are closed: feeds and listeners of the configuration, words of closed lists; never a value.
 
+use crate::listen::tls::Ends;
 use contract::OutcomeKind;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -27,6 +28,8 @@ struct Families {
     last_message: Family<Feed, Gauge>,
     quarantine: Family<Feed, Gauge>,
     connections: Family<Listener, Gauge>,
+    certificate_end: Family<Listener, Gauge>,
+    client_crl_end: Family<Listener, Gauge>,
     findings: Family<Found, Counter>,
     refused: Family<Refused, Counter>,
     unterminated: Family<Listener, Counter>,
@@ -109,6 +112,8 @@ impl Default for Metrics {
             last_message: Family::default(),
             quarantine: Family::default(),
             connections: Family::default(),
+            certificate_end: Family::default(),
+            client_crl_end: Family::default(),
             findings: Family::default(),
             refused: Family::default(),
             unterminated: Family::default(),
@@ -144,6 +149,18 @@ impl Default for Metrics {
         registry.register_with_unit("noise", "Bytes outside of frames, dropped", Unit::Bytes, families.noise.clone());
         registry.register("requests", "HTTP requests by interaction and status", families.requests.clone());
         registry.register_with_unit("request", "Answering one HTTP request", unit.clone(), families.request_seconds.clone());
+        registry.register_with_unit(
+            "certificate_end_timestamp",
+            "When the listener's certificate ends, Unix time",
+            unit.clone(),
+            families.certificate_end.clone(),
+        );
+        registry.register_with_unit(
+            "client_crl_end_timestamp",
+            "When the first revocation list of its clients ends, after which none is let in, Unix time",
+            unit.clone(),
+            families.client_crl_end.clone(),
+        );
         registry.register("audit_failures", "Audit entries or seals that could not be written", families.audit_failures.clone());
         registry.register_with_unit("last_seal_timestamp", "When the audit was last sealed, Unix time", unit, families.last_seal.clone());
         Self { families: Arc::new(families) }
@@ -193,6 +210,15 @@ impl Metrics {
         self.families.findings.get_or_create(&Found { feed: feed.to_owned(), finding }).inc();
     }
 
+    pub fn certificate(&self, listener: &str, ends: Ends) {
+        let label = Listener { listener: listener.to_owned() };
+        self.families.certificate_end.get_or_create(&label).set(ends.certificate);
+        match ends.client_crl {
+            Some(end) => drop(self.families.client_crl_end.get_or_create(&label).set(end)),
+            None => drop(self.families.client_crl_end.remove(&label)),
+        }
+    }
+
     /// Counts a connection for as long as what it gives lives.
     pub fn connection(&self, listener: &str) -> Connected {
         let gauge = self.families.connections.get_or_create(&Listener { listener: listener.to_owned() }).clone();
@@ -200,7 +226,7 @@ impl Metrics {
         Connected { gauge }
     }
 
-    /// `reason`: of the closed list `limit`, `displaced`, `handshake`, `timeout`, `http`.
+    /// `reason`: of the closed list `limit`, `displaced`, `handshake`, `timeout`, `http`, `distrusted`.
     pub fn refused(&self, listener: &str, reason: &'static str) {
         self.families.refused.get_or_create(&Refused { listener: listener.to_owned(), reason }).inc();
     }

@@ -1,17 +1,17 @@
 //! A running gateway: opens all doors, keeps the audit sealed, and drains.
 
 mod parts;
+mod reload;
 mod seals;
 #[cfg(test)]
 mod tests;
 
 pub use parts::{Parts, store};
 
-use crate::access::Verifier;
 use crate::api::Api;
 use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
-use crate::config::{Config, Issuer};
+use crate::config::Config;
 use crate::development;
 use crate::intake::Ingest;
 use crate::listen::https::{self, Https};
@@ -20,14 +20,16 @@ use crate::listen::tls::{ClientCertificate, Tls};
 use crate::listen::{Entrance, Limits};
 use crate::observe::Observer;
 use crate::store::Store;
+use reload::{Force, LOOK_INTERVAL, Reload};
 use seals::Seals;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// How long a drain waits for what is in hand.
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
@@ -47,9 +49,7 @@ pub struct Running {
     store: Arc<dyn Store>,
     api: Api,
     clock: Clock,
-    tls: Vec<(String, Arc<Tls>)>,
-    verifier: Verifier,
-    issuers: Vec<Issuer>,
+    reload: Reload,
 }
 
 /// Opens all doors. Errors are words for the operator; then no door is open.
@@ -61,7 +61,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     for feed in intake.feeds().iter() {
         parts.store.activate(feed.name(), &feed.recipe).await.map_err(|error| format!("feed.{}: {error}", feed.name()))?;
     }
-    let Parts { store, api, verifier, clock, metrics, .. } = parts;
+    let Parts { store, api, verifier, dialects, schemas, id_key, clock, metrics } = parts;
     let limits = Limits {
         connections: config.limits.connections,
         frame_bytes: config.limits.frame_bytes,
@@ -69,11 +69,13 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         handshake_time: Limits::HANDSHAKE_TIME,
         idle_time: Limits::IDLE_TIME,
         write_time: Limits::WRITE_TIME,
+        connection_age: config.limits.connection_age,
     };
     // All is read and bound before anyone is served.
     let mut reloadable = Vec::new();
     let mut terminate = |name: &str, files, client| {
         let tls = Arc::new(Tls::new(files, client, limits.handshake_time).map_err(|error| format!("{name}: {error}"))?);
+        metrics.certificate(name, tls.ends());
         reloadable.push((name.to_owned(), tls.clone()));
         Ok::<_, String>(tls)
     };
@@ -108,28 +110,26 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         doors.spawn(door.serve(drained.clone(), move |guest| mllp.clone().serve(guest, drain.clone())));
     }
     let ingest = Ingest::new(intake.clone(), verifier.clone(), limits.frame_bytes, limits.frame_time);
-    let https = Arc::new(Https::new(https_tls, api.clone(), ingest, intake, limits, metrics.clone()));
+    let https = Arc::new(Https::new(https_tls, api.clone(), ingest, intake.clone(), limits, metrics.clone()));
     doors.spawn(https_door.serve(drained.clone(), move |guest| https.clone().serve(guest, drained.clone())));
     let observer = Observer::new(metrics.clone(), store.clone());
     let answering = observer.clone();
     let drain = observer_drained.clone();
     let observer_door =
         tokio::spawn(observer_door.serve(observer_drained, move |guest| https::observe(answering.clone(), guest, limits, drain.clone())));
-    Ok(Running {
-        addresses,
-        draining,
-        doors,
-        observer,
-        observer_door,
-        observer_draining,
-        seals,
-        store,
-        api,
-        clock,
+    let reload = Reload {
+        started: config.clone(),
+        force: Mutex::new(Force::new(config, dialects, schemas.as_deref())),
+        schemas,
         tls: reloadable,
         verifier,
-        issuers: config.issuers.clone(),
-    })
+        intake,
+        store: store.clone(),
+        id_key,
+        clock: clock.clone(),
+        metrics,
+    };
+    Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, clock, reload })
 }
 
 impl Running {
@@ -141,31 +141,19 @@ impl Running {
         serde_json::Value::Object(line).to_string()
     }
 
-    /// Resolves at SIGTERM or SIGINT; at SIGHUP certificates and issuers' keys are read again.
+    /// Resolves at SIGTERM or SIGINT. At SIGHUP, and where a file changed, what can be changed in place is.
     pub async fn until_told_to_stop(&self) -> std::io::Result<()> {
         let (mut term, mut int, mut hup) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let mut looks = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = term.recv() => return Ok(()),
                 _ = int.recv() => return Ok(()),
-                _ = hup.recv() => self.reload(),
+                _ = hup.recv() => self.reload.now().await,
+                _ = looks.tick() => self.reload.look().await,
             }
-        }
-    }
-
-    /// Reads all certificates, their keys and the issuers' keys again, for connections and requests to come. What does not
-    /// fit is left as it was, and logged.
-    pub fn reload(&self) {
-        for (listener, tls) in &self.tls {
-            match tls.reload() {
-                Ok(()) => tracing::info!(listener, "certificates were read again"),
-                Err(error) => tracing::error!(listener, error, "certificates could not be read again: the old ones stay"),
-            }
-        }
-        match parts::issuers(&self.issuers).and_then(|issuers| self.verifier.replace(issuers)) {
-            Ok(()) => tracing::info!("the issuers' keys were read again"),
-            Err(error) => tracing::error!(error, "the issuers' keys could not be read again: the old ones stay"),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::observe::Metrics;
 use crate::search::parse::parameters;
 use crate::store::{Options, SqliteStore, Store};
 use contract::{Dialect, IdKey, Key};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a gateway is made of, besides its configuration.
@@ -21,6 +21,8 @@ pub struct Parts {
     pub verifier: Verifier,
     /// Of every adapter that a feed names.
     pub dialects: Vec<Arc<dyn Dialect>>,
+    /// A folder of tables instead of the built-in ones.
+    pub schemas: Option<PathBuf>,
     pub id_key: IdKey,
     pub clock: Clock,
     pub metrics: Metrics,
@@ -37,7 +39,7 @@ pub fn store(config: &Config) -> Result<Arc<SqliteStore>, String> {
 }
 
 impl Parts {
-    /// What stands between the doors and the store. `schemas`: a folder of tables instead of the built-in ones.
+    /// What stands between the doors and the store. `schemas`: as in the field.
     pub fn new(config: &Config, schemas: Option<&Path>, store: Arc<dyn Store>) -> Result<Self, String> {
         let id_key = config.read_id_key()?;
         let clock = Clock::System;
@@ -54,30 +56,32 @@ impl Parts {
         };
         let api = Api::new(store.clone(), verifier.clone(), settings)?;
         let dialects = dialects(schemas)?;
-        Ok(Self { store, api, verifier, dialects, id_key, clock, metrics: Metrics::default() })
+        let schemas = schemas.map(Path::to_owned);
+        Ok(Self { store, api, verifier, dialects, schemas, id_key, clock, metrics: Metrics::default() })
     }
 
     /// The sending corridor; counts what waits in quarantine.
     pub fn intake(&self, config: &Config) -> Result<Intake, String> {
-        let feeds = self.feeds(config)?;
+        let feeds = feeds(config, &self.dialects, &self.id_key)?;
         let refusals = self.api.refusals().clone();
         let frames_max = config.limits.quarantine_frames;
         Intake::new(feeds, self.store.clone(), self.clock.clone(), frames_max, self.metrics.clone(), refusals)
             .map_err(|error| error.to_string())
     }
+}
 
-    fn feeds(&self, config: &Config) -> Result<Feeds, String> {
-        let feed = |feed: &config::Feed| {
-            let dialect = self.dialects.iter().find(|dialect| dialect.name() == feed.adapter);
-            let dialect = dialect.ok_or_else(|| format!("feed.{}: no adapter {}", feed.name, feed.adapter))?;
-            let plain = matches!(&feed.listener, Listener::Mllp(name) if config.mllp.get(name).is_some_and(|mllp| mllp.tls.is_none()));
-            if plain {
-                tracing::warn!(feed = feed.name, "whoever reaches the plain listener can send as this feed");
-            }
-            Ok(Feed::new(feed, &**dialect, &self.id_key, &config.https.base_url))
-        };
-        config.feeds.values().map(feed).collect::<Result<Vec<_>, String>>().map(Feeds::new)
-    }
+/// The configured feeds, each with its adapter.
+pub(super) fn feeds(config: &Config, dialects: &[Arc<dyn Dialect>], id_key: &IdKey) -> Result<Feeds, String> {
+    let feed = |feed: &config::Feed| {
+        let dialect = dialects.iter().find(|dialect| dialect.name() == feed.adapter);
+        let dialect = dialect.ok_or_else(|| format!("feed.{}: no adapter {}", feed.name, feed.adapter))?;
+        let plain = matches!(&feed.listener, Listener::Mllp(name) if config.mllp.get(name).is_some_and(|mllp| mllp.tls.is_none()));
+        if plain {
+            tracing::warn!(feed = feed.name, "whoever reaches the plain listener can send as this feed");
+        }
+        Ok(Feed::new(feed, &**dialect, id_key, &config.https.base_url))
+    };
+    config.feeds.values().map(feed).collect::<Result<Vec<_>, String>>().map(Feeds::new)
 }
 
 /// The configured issuers, with their keys as they are in the files now.

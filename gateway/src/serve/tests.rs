@@ -43,6 +43,7 @@ fn parts(config: &Config, store: &Memory) -> Parts {
         store,
         verifier,
         dialects: vec![Arc::new(Lines("hl7v2")), Arc::new(Lines("cda"))],
+        schemas: None,
         id_key: config.read_id_key().unwrap(),
         clock,
         metrics: Metrics::default(),
@@ -141,4 +142,83 @@ async fn a_store_that_cannot_write_opens_no_door() {
     let (config, store) = (config(folder.path(), "127.0.0.1"), Memory::default());
     store.0.broken.store(true, std::sync::atomic::Ordering::SeqCst);
     assert!(start(&config, parts(&config, &store)).await.is_err());
+}
+
+/// What is taken up in place: the configuration's text is changed, and read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn feeds_certificates_and_keys_are_taken_up_in_place_or_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, store) = (config(folder.path(), "127.0.0.1"), Memory::default());
+    let file = folder.path().join("landbridge.toml");
+    let running = start(&config, parts(&config, &store)).await.unwrap();
+    let mut line = connect(folder.path(), Some("pas"), running.addresses["mllp.main"]).await;
+    let mut say = async |id: &str| {
+        line.write_all(format!("\x0bADT^A01|{id}|PAS|P|7\x1c\r").as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\x1c\r") {
+            line.read_buf(&mut heard).await.unwrap();
+        }
+        String::from_utf8(heard).unwrap()
+    };
+    let taken = || {
+        let kept = store.0.kept();
+        let changes = kept.entries.iter().filter(|entry| entry.action == Action::Configure);
+        changes.map(|entry| (entry.request.clone(), entry.outcome)).collect::<Vec<_>>()
+    };
+    // Ports are those of the running gateway: what cannot change in place is told, and changes nothing.
+    let original = std::fs::read_to_string(&file).unwrap();
+    running.reload.now().await;
+    assert_eq!(taken(), [], "nothing is new");
+    assert!(say("1").await.contains("AA|1|pas"));
+
+    std::fs::write(&file, original.replace("accepts = [\"ADT\"]", "accepts = [\"ORU\"]")).unwrap();
+    running.reload.now().await;
+    assert_eq!(taken(), [("feeds and tables: pas changed".to_owned(), 0)]);
+    assert!(say("2").await.contains("AR|2|"), "the same line, under the new configuration");
+
+    std::fs::write(&file, original.replace("accepts = [\"ADT\"]", "accepts = \"ADT\"")).unwrap();
+    running.reload.now().await;
+    assert_eq!(taken().last(), Some(&("configuration".to_owned(), 4)));
+    assert!(say("3").await.contains("AR|3|"), "a mistake changes nothing");
+
+    std::fs::write(
+        &file,
+        original
+            .replace(
+                "\n[feed.lab]\nlistener = \"mllp.main\"",
+                "\n[mllp.new]\nlisten = \"127.0.0.1:0\"\ntls = \"none\"\n[feed.lab]\nlistener = \"mllp.new\"",
+            )
+            .replace("peer = \"lab.hospital.example\"\n", ""),
+    )
+    .unwrap();
+    running.reload.now().await;
+    assert_eq!(taken().last(), Some(&("feeds and tables".to_owned(), 4)), "a door that is not open");
+
+    std::fs::write(&file, &original).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    development::init(other.path(), jiff::Timestamp::now()).unwrap();
+    for name in ["tls/server.pem", "tls/server.key", "keys/issuer.jwks.json"] {
+        std::fs::copy(other.path().join(name), folder.path().join(name)).unwrap();
+    }
+    running.reload.now().await;
+    let last: Vec<String> = taken().into_iter().rev().take(4).filter(|(_, outcome)| *outcome == 0).map(|(part, _)| part).collect();
+    assert_eq!(last, ["feeds and tables: pas changed", "issuers and their keys", "certificates of mllp.main", "certificates of https"]);
+    assert!(say("4").await.contains("AA|4|pas"));
+
+    // What is half written is not taken; what cannot be written down neither.
+    std::fs::write(folder.path().join("tls/server.key"), "half").unwrap();
+    running.reload.now().await;
+    assert_eq!(taken().last(), Some(&("certificates of mllp.main".to_owned(), 4)));
+    std::fs::write(&file, original.replace("accepts = [\"ADT\"]", "accepts = [\"ORU\"]")).unwrap();
+    store.0.broken.store(true, std::sync::atomic::Ordering::SeqCst);
+    running.reload.now().await;
+    store.0.broken.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert!(say("5").await.contains("AA|5|pas"));
+
+    // By itself, when the files were the same at two looks.
+    running.reload.look().await;
+    assert!(say("6").await.contains("AA|6|pas"));
+    running.reload.look().await;
+    assert!(say("7").await.contains("AR|7|"));
+    running.shutdown().await.unwrap();
 }

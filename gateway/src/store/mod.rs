@@ -69,7 +69,8 @@ pub trait Store: Send + Sync + 'static {
     fn ready(&self) -> Pending<()>;
 
     /// Makes a recipe the feed's active one: called for each feed at start and at every change of its tables or settings.
-    /// A `commit` under another is refused: its process was left behind. A feed's first commit makes its recipe active.
+    /// A `commit` under another is refused: its process was left behind; but not under one that this process made active
+    /// before. A feed's first commit makes its recipe active.
     fn activate(&self, feed: &str, recipe: &str) -> Pending<()>;
 
     /// The feed's active recipe; `None` before its first.

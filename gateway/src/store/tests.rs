@@ -833,6 +833,9 @@ pub(super) fn a_process_left_behind_is_refused(engine: &dyn Engine) {
     assert!(under("four", "r1").is_err());
     wait(store.activate("pas", "r1")).unwrap();
     assert!(under("five", "r1").is_ok());
+    // What this process translated before it went on to another recipe is still stored.
+    assert!(under("six", "r2").is_ok());
+    assert!(matches!(under("seven", "r3"), Err(StoreError::Unavailable(_))));
 }
 
 pub(super) fn control_ids_used_twice_are_a_finding(engine: &dyn Engine) {

@@ -15,6 +15,7 @@ const LIMITS: Limits = Limits {
     handshake_time: Duration::from_secs(5),
     idle_time: Duration::from_secs(5),
     write_time: Duration::from_secs(5),
+    connection_age: None,
 };
 
 /// A line to a listener over a store in memory, from the peer `pas`.
@@ -33,7 +34,10 @@ impl Talk {
         let (near, line) = tokio::io::duplex(1 << 20);
         let (draining, drained) = watch::channel(false);
         let peer = Peer { address: "192.0.2.7:4000".into(), names: vec!["pas.hospital.example".into()], token: None };
-        let task = tokio::spawn(async move { mllp.converse(near, peer, drained).await });
+        let stay = Stay::new(drained, limits.connection_age, 0);
+        let task = tokio::spawn(async move {
+            mllp.converse(near, peer, stay).await;
+        });
         Self { store, metrics, line, draining, task }
     }
 

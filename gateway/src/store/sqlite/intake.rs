@@ -35,6 +35,8 @@ pub(super) struct IntakeDesk {
     /// What this process last sealed, and what it is sealing.
     pub(super) sealed: Option<Heads>,
     pub(super) sealing: Option<Heads>,
+    /// Recipes that this process made active, each with its feed.
+    pub(super) activated: HashSet<(i64, String)>,
     pub(super) now: Timestamp,
 }
 
@@ -147,7 +149,7 @@ impl IntakeDesk {
         {
             return self.again(connection, known, arrival.entry).map(|receipt| (receipt, Spent::default()));
         }
-        let recipe = recipe(connection, feed, &arrival.recipe, translation.is_some())?;
+        let recipe = self.recipe(connection, feed, &arrival.recipe, translation.is_some())?;
         let (position, received) = match &known {
             Some(known) => (known.position, known.received),
             None => (next_position(connection)?, arrival.received),
@@ -223,7 +225,26 @@ impl IntakeDesk {
     /// Makes a recipe a feed's active one.
     pub(super) fn activate(&mut self, connection: &Connection, feed: &str, hash: &str) -> Result<(), StoreError> {
         let feed = self.names.feed(connection, feed)?;
-        activate(connection, feed, hash).map(drop).map_err(StoreError::from)
+        activate(connection, feed, hash)?;
+        self.activated.insert((feed, hash.to_owned()));
+        Ok(())
+    }
+
+    /// The recipe's row. What folds does so under the feed's active recipe alone, so that all processes cut over at one point:
+    /// one with other tables or settings was left behind, or came too early. Within one process a recipe gives way to the next
+    /// without a break: what was translated under the one before is still on its way. A feed's first recipe becomes its
+    /// active one. `folds`: frames alone are kept under any recipe.
+    fn recipe(&self, connection: &Connection, feed: i64, hash: &str, folds: bool) -> Result<i64, StoreError> {
+        if !folds {
+            return Ok(recipe_row(connection, feed, hash)?);
+        }
+        let own = |hash: &str| self.activated.contains(&(feed, hash.to_owned()));
+        match active(connection, feed)? {
+            None => Ok(activate(connection, feed, hash)?),
+            Some((row, active)) if active == hash => Ok(row),
+            Some((_, active)) if own(&active) && own(hash) => Ok(recipe_row(connection, feed, hash)?),
+            Some(_) => Err(StoreError::Unavailable("another recipe of the feed is active: this process was left behind".into())),
+        }
     }
 }
 
@@ -323,20 +344,6 @@ fn read_known(row: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
 
 fn next_position(connection: &Connection) -> rusqlite::Result<i64> {
     connection.prepare_cached("SELECT coalesce(max(position), 0) + 1 FROM journal")?.query_row([], |row| row.get(0))
-}
-
-/// The recipe's row. What folds does so under the feed's active recipe alone, so that all processes cut over at one point:
-/// one with other tables or settings was left behind, or came too early. A feed's first recipe becomes its active one.
-/// `folds`: frames alone are kept under any recipe.
-fn recipe(connection: &Connection, feed: i64, hash: &str, folds: bool) -> Result<i64, StoreError> {
-    if !folds {
-        return Ok(recipe_row(connection, feed, hash)?);
-    }
-    match active(connection, feed)? {
-        None => Ok(activate(connection, feed, hash)?),
-        Some((row, active)) if active == hash => Ok(row),
-        Some(_) => Err(StoreError::Unavailable("another recipe of the feed is active: this process was left behind".into())),
-    }
 }
 
 /// The feed's active recipe: its row and hash.

@@ -37,6 +37,7 @@ use names::{Names, find_feed};
 use pool::Pool;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use schema::{ACCESS_DB, LANDBRIDGE_DB};
+use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::hash::RandomState;
 use std::os::unix::fs::DirBuilderExt;
@@ -128,6 +129,7 @@ impl SqliteStore {
             mentions: Mentions::new(marking.clone()),
             sealed: None,
             sealing: None,
+            activated: HashSet::new(),
             now: Timestamp::UNIX_EPOCH,
         };
         let start = |error: std::io::Error| StoreError::Unavailable(format!("no thread: {}", error.kind()));
