@@ -5,6 +5,7 @@ mod resolve;
 mod written;
 
 use contract::{IdKey, Party, Sequence, Settings};
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -51,6 +52,7 @@ pub struct Https {
     /// Without a slash at the end.
     pub base_url: String,
     pub tls: Tls,
+    pub proxies: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Mllp {
     pub listen: SocketAddr,
     /// `None`: plain, because the configuration says so in as many words; a finding for as long as it stands.
     pub tls: Option<Tls>,
+    /// Who stands in front of it and tells whose connection it passes on, by PROXY protocol v2; none: whoever connects.
+    pub proxies: Vec<IpNet>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,9 +6,10 @@ use super::{
     QUARANTINE_FRAMES_MAX, Reply, Tls,
 };
 use contract::{Party, Sequence};
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -51,7 +52,8 @@ impl Reader<'_, '_> {
                 Tls { certificate: PathBuf::new(), key: PathBuf::new(), client_ca: PathBuf::new(), client_crl: None }
             }
         };
-        Https { listen: self.address(section.text("listen")), base_url: self.url(section.text("base_url")), tls }
+        let proxies = self.networks(section.texts_if_any("proxies"));
+        Https { listen: self.address(section.text("listen")), base_url: self.url(section.text("base_url")), tls, proxies }
     }
 
     fn mllp(&self, section: &Section) -> Mllp {
@@ -65,7 +67,7 @@ impl Reader<'_, '_> {
                 None
             }
         };
-        Mllp { listen: self.address(section.text("listen")), tls }
+        Mllp { listen: self.address(section.text("listen")), tls, proxies: self.networks(section.texts_if_any("proxies")) }
     }
 
     fn tls(&self, section: &Section) -> Tls {
@@ -298,6 +300,14 @@ impl Reader<'_, '_> {
             self.page.wrong(word, "not an address; write IP:PORT, e.g. \"127.0.0.1:2575\" (port 0: one that is free)");
         }
         parsed.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn networks(&self, words: Vec<Word<String>>) -> Vec<IpNet> {
+        let network = |word: &Word<String>| {
+            let parsed = word.value.parse::<IpNet>().or_else(|_| word.value.parse::<IpAddr>().map(IpNet::from));
+            parsed.map_err(|_| self.page.wrong(word, "not a network; write ADDRESS/BITS, e.g. \"10.20.0.0/16\", or an address")).ok()
+        };
+        words.iter().filter_map(network).collect()
     }
 
     fn url(&self, word: Text) -> String {

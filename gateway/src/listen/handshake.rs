@@ -1,6 +1,7 @@
 //! Before a connection has shown who it is: so many at once, and a new one displaces the oldest. Whoever opens connections
 //! and says nothing keeps no one else out.
 
+use super::proxied::Proxies;
 use super::tls::{Refused, Tls, Trust};
 use crate::connection::ConnectionInfo;
 use crate::intake::Intake;
@@ -63,27 +64,57 @@ impl Drop for Unproven {
     }
 }
 
-/// The TLS handshake of a door's guest. Where there is none it is counted, and a refusal is written down.
-pub async fn shake(
-    tls: &Arc<Tls>,
-    stream: TcpStream,
-    address: SocketAddr,
-    unproven: Unproven,
-    listener: &str,
-    intake: &Intake,
-    metrics: &Metrics,
-) -> Option<(TlsStream<TcpStream>, ConnectionInfo, Trust)> {
-    match unproven.wait(tls.accept(stream, address)).await {
-        Some(Ok(proven)) => return Some(proven),
-        None => metrics.refused(listener, "displaced"),
-        Some(Err(Refused::Silent)) => {}
-        Some(Err(Refused::Timeout)) => metrics.refused(listener, "timeout"),
-        Some(Err(Refused::Handshake(word))) => {
-            metrics.refused(listener, "handshake");
-            intake.unauthenticated(listener, address, word).await;
-        }
+/// Before a listener hears a client's first byte.
+pub struct Threshold {
+    /// The listener's name in the configuration.
+    pub listener: String,
+    pub proxies: Proxies,
+}
+
+impl Threshold {
+    /// The guest's TLS stream. Where there is none it is counted, and a refusal is written down.
+    pub async fn shake(
+        &self,
+        tls: &Arc<Tls>,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        unproven: Unproven,
+        intake: &Intake,
+        metrics: &Metrics,
+    ) -> Option<(TlsStream<TcpStream>, ConnectionInfo, Trust)> {
+        let proven = unproven.wait(async {
+            let client = self.proxies.client(&mut stream, address).await?;
+            tls.accept(stream, client).await
+        });
+        self.noted(proven.await, address, intake, metrics).await
     }
-    None
+
+    /// The guest of a plain listener, and its address.
+    pub async fn pass(
+        &self,
+        mut stream: TcpStream,
+        address: SocketAddr,
+        unproven: Unproven,
+        intake: &Intake,
+        metrics: &Metrics,
+    ) -> Option<(TcpStream, SocketAddr)> {
+        let client = unproven.wait(self.proxies.client(&mut stream, address)).await;
+        self.noted(client, address, intake, metrics).await.map(|client| (stream, client))
+    }
+
+    async fn noted<T>(&self, proven: Option<Result<T, Refused>>, address: SocketAddr, intake: &Intake, metrics: &Metrics) -> Option<T> {
+        match proven {
+            Some(Ok(proven)) => return Some(proven),
+            None => metrics.refused(&self.listener, "displaced"),
+            Some(Err(Refused::Silent)) => {}
+            Some(Err(Refused::Timeout)) => metrics.refused(&self.listener, "timeout"),
+            Some(Err(Refused::Handshake(word))) => {
+                metrics.refused(&self.listener, "handshake");
+                intake.unauthenticated(&self.listener, address, word).await;
+            }
+        }
+        None
+    }
 }
 
 #[cfg(test)]

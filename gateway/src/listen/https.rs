@@ -2,8 +2,9 @@
 //! Also the plain listener of [`crate::observe`].
 
 use super::entrance::{Guest, Limits};
-use super::handshake::shake;
+use super::handshake::Threshold;
 use super::http2;
+use super::proxied::Proxies;
 use super::stay::{Leave, Stay};
 use super::tls::{H2, Tls};
 use crate::api::Api;
@@ -34,6 +35,7 @@ const HEADERS_MAX: usize = 100;
 /// The HTTPS listener.
 pub struct Https {
     tls: Arc<Tls>,
+    threshold: Threshold,
     api: Api,
     ingest: Ingest,
     intake: Intake,
@@ -44,14 +46,15 @@ pub struct Https {
 impl Https {
     pub const NAME: &str = "https";
 
-    pub fn new(tls: Arc<Tls>, api: Api, ingest: Ingest, intake: Intake, limits: Limits, metrics: Metrics) -> Self {
-        Self { tls, api, ingest, intake, limits, metrics }
+    pub fn new(tls: Arc<Tls>, proxies: Proxies, api: Api, ingest: Ingest, intake: Intake, limits: Limits, metrics: Metrics) -> Self {
+        let threshold = Threshold { listener: Self::NAME.to_owned(), proxies };
+        Self { tls, threshold, api, ingest, intake, limits, metrics }
     }
 
     /// One connection, until either end closes it or the doors are drained.
     pub async fn serve(self: Arc<Self>, guest: Guest, draining: watch::Receiver<bool>) {
         let Guest { stream, address, unproven, admitted } = guest;
-        let proven = shake(&self.tls, stream, address, unproven, Self::NAME, &self.intake, &self.metrics).await;
+        let proven = self.threshold.shake(&self.tls, stream, address, unproven, &self.intake, &self.metrics).await;
         if let Some((stream, info, trust)) = proven {
             // By ALPN and not by the first bytes: a client that sends none would be waited for for ever.
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);

@@ -5,7 +5,8 @@
 
 use super::entrance::{Guest, Limits};
 use super::frames::{Framed, Frames, TRAILER_GRACE, framed};
-use super::handshake::shake;
+use super::handshake::Threshold;
+use super::proxied::Proxies;
 use super::stay::{Leave, Stay};
 use super::tls::Tls;
 use crate::intake::{Answer, Door, Intake, Judged, Peer};
@@ -33,9 +34,8 @@ const LINGER_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// One MLLP listener.
 pub struct Mllp {
-    /// As in the configuration: `mllp.main`.
-    name: String,
     door: Door,
+    threshold: Threshold,
     /// `None`: plain.
     tls: Option<Arc<Tls>>,
     intake: Intake,
@@ -45,9 +45,14 @@ pub struct Mllp {
 
 impl Mllp {
     /// `name`: without `mllp.`.
-    pub fn new(name: &str, tls: Option<Arc<Tls>>, intake: Intake, limits: Limits, metrics: Metrics) -> Self {
+    pub fn new(name: &str, tls: Option<Arc<Tls>>, proxies: Proxies, intake: Intake, limits: Limits, metrics: Metrics) -> Self {
         let door = Door::Mllp(name.into());
-        Self { name: door.to_string(), door, tls, intake, limits, metrics }
+        Self { threshold: Threshold { listener: door.to_string(), proxies }, tls, door, intake, limits, metrics }
+    }
+
+    /// As in the configuration: `mllp.main`.
+    fn name(&self) -> &str {
+        &self.threshold.listener
     }
 
     /// One connection, until either end closes it or the doors are drained.
@@ -56,17 +61,19 @@ impl Mllp {
         let stay = Stay::new(draining, self.limits.connection_age, address.port());
         match &self.tls {
             None => {
-                drop(unproven);
-                let peer = Peer { address: address.to_string(), ..Peer::default() };
-                self.converse(stream, peer, stay).await;
+                let passed = self.threshold.pass(stream, address, unproven, &self.intake, &self.metrics).await;
+                if let Some((stream, client)) = passed {
+                    let peer = Peer { address: client.to_string(), ..Peer::default() };
+                    self.converse(stream, peer, stay).await;
+                }
             }
             Some(tls) => {
-                let proven = shake(tls, stream, address, unproven, &self.name, &self.intake, &self.metrics).await;
+                let proven = self.threshold.shake(tls, stream, address, unproven, &self.intake, &self.metrics).await;
                 if let Some((stream, info, trust)) = proven {
                     let peer = Peer { address: info.address, names: info.names, token: None };
                     if let Some(Leave::Distrusted(word)) = self.converse(stream, peer, stay.trusting(trust)).await {
-                        self.metrics.refused(&self.name, "distrusted");
-                        self.intake.unauthenticated(&self.name, address, word).await;
+                        self.metrics.refused(self.name(), "distrusted");
+                        self.intake.unauthenticated(self.name(), address, word).await;
                     }
                 }
             }
@@ -118,11 +125,11 @@ impl Mllp {
     /// Gives a reply; `false` where the line is to be closed without one.
     async fn write(&self, writer: &mut (impl AsyncWrite + Unpin), answer: Answer) -> bool {
         if answer.closes {
-            self.metrics.reply(&self.name, ReplyKind::Closed);
+            self.metrics.reply(self.name(), ReplyKind::Closed);
             return false;
         }
         let Some(reply) = answer.reply else {
-            self.metrics.reply(&self.name, ReplyKind::None);
+            self.metrics.reply(self.name(), ReplyKind::None);
             return true;
         };
         let reply = framed(&reply);
@@ -131,7 +138,7 @@ impl Mllp {
             writer.flush().await
         });
         let is_written = matches!(written.await, Ok(Ok(())));
-        self.metrics.reply(&self.name, if is_written { ReplyKind::Sent } else { ReplyKind::Closed });
+        self.metrics.reply(self.name(), if is_written { ReplyKind::Sent } else { ReplyKind::Closed });
         is_written
     }
 }
@@ -183,7 +190,7 @@ impl<'a> Line<'a> {
             Some(Framed::Whole(frame)) => self.judge(frame),
             Some(Framed::TooLarge(head)) => {
                 let bytes_max = self.mllp.limits.frame_bytes;
-                tracing::warn!(listener = self.mllp.name, bytes_max, "a frame beyond the limit was refused");
+                tracing::warn!(listener = self.mllp.name(), bytes_max, "a frame beyond the limit was refused");
                 (self.open, self.lingers, self.begun) = (false, true, None);
                 self.judging_bytes = head.len();
                 self.judging = Some(Box::pin(self.mllp.intake.too_large(&self.mllp.door, self.peer.clone(), head, bytes_max)));
@@ -252,8 +259,8 @@ impl<'a> Line<'a> {
     fn unterminated(&self, reason: &'static str) {
         if let Some(bytes) = self.frames.begun() {
             let seconds = self.begun.map(|since| since.elapsed().as_secs()).unwrap_or_default();
-            tracing::warn!(listener = self.mllp.name, bytes, seconds, reason, "a frame began and did not end");
-            self.mllp.metrics.unterminated(&self.mllp.name);
+            tracing::warn!(listener = self.mllp.name(), bytes, seconds, reason, "a frame began and did not end");
+            self.mllp.metrics.unterminated(self.mllp.name());
         }
     }
 
@@ -262,13 +269,13 @@ impl<'a> Line<'a> {
         if bytes == 0 {
             return;
         }
-        self.mllp.metrics.noise(&self.mllp.name, bytes);
+        self.mllp.metrics.noise(self.mllp.name(), bytes);
         if self.noise == 0 {
-            tracing::warn!(listener = self.mllp.name, bytes, "bytes outside of frames were dropped; more are counted in the metrics");
+            tracing::warn!(listener = self.mllp.name(), bytes, "bytes outside of frames were dropped; more are counted in the metrics");
         }
         self.noise += bytes;
         if self.noise > NOISE_BYTES_MAX {
-            tracing::warn!(listener = self.mllp.name, "the line is closed: what comes is not MLLP");
+            tracing::warn!(listener = self.mllp.name(), "the line is closed: what comes is not MLLP");
             self.open = false;
         }
     }

@@ -6,7 +6,9 @@ mod handshake;
 mod http2;
 pub mod https;
 pub mod mllp;
+mod proxied;
 mod stay;
 pub mod tls;
 
 pub use entrance::{Admitted, Entrance, Guest, Limits};
+pub use proxied::Proxies;

@@ -17,7 +17,7 @@ use crate::intake::Ingest;
 use crate::listen::https::{self, Https};
 use crate::listen::mllp::Mllp;
 use crate::listen::tls::{ClientCertificate, Tls};
-use crate::listen::{Entrance, Limits};
+use crate::listen::{Entrance, Limits, Proxies};
 use crate::observe::Observer;
 use crate::store::Store;
 use reload::{Force, LOOK_INTERVAL, Reload};
@@ -71,6 +71,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         write_time: Limits::WRITE_TIME,
         connection_age: config.limits.connection_age,
     };
+    let proxies = |listed: &[_]| Proxies::new(listed, limits.handshake_time);
     // All is read and bound before anyone is served.
     let mut reloadable = Vec::new();
     let mut terminate = |name: &str, files, client| {
@@ -90,7 +91,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
             tracing::warn!(listener = full, finding, "a plain listener, because the configuration says so");
         }
         let door = Entrance::open(&full, listener.listen, limits.connections, metrics.clone()).await?;
-        mllp.push((door, Arc::new(Mllp::new(name, tls, intake.clone(), limits, metrics.clone()))));
+        mllp.push((door, Arc::new(Mllp::new(name, tls, proxies(&listener.proxies), intake.clone(), limits, metrics.clone()))));
     }
     let observer_door = Entrance::open("observe", config.observe, OBSERVER_CONNECTIONS_MAX, metrics.clone()).await?;
     store.record(entry(Action::Start, &clock)).await.map_err(|error| format!("the start cannot be written down: {error}"))?;
@@ -110,7 +111,8 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         doors.spawn(door.serve(drained.clone(), move |guest| mllp.clone().serve(guest, drain.clone())));
     }
     let ingest = Ingest::new(intake.clone(), verifier.clone(), limits.frame_bytes, limits.frame_time);
-    let https = Arc::new(Https::new(https_tls, api.clone(), ingest, intake.clone(), limits, metrics.clone()));
+    let https =
+        Arc::new(Https::new(https_tls, proxies(&config.https.proxies), api.clone(), ingest, intake.clone(), limits, metrics.clone()));
     doors.spawn(https_door.serve(drained.clone(), move |guest| https.clone().serve(guest, drained.clone())));
     let observer = Observer::new(metrics.clone(), store.clone());
     let answering = observer.clone();

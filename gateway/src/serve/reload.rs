@@ -222,7 +222,7 @@ fn at_next_start(started: &Config, now: &Config) -> Vec<&'static str> {
     let endpoints =
         |config: &Config| config.issuers.first().map(|issuer| (issuer.token_endpoint.clone(), issuer.authorization_endpoint.clone()));
     let doors = |config: &Config| {
-        let doors = config.mllp.iter().map(|(name, door)| (name.clone(), door.listen, door.tls.is_some()));
+        let doors = config.mllp.iter().map(|(name, door)| (name.clone(), door.listen, door.tls.is_some(), door.proxies.clone()));
         doors.collect::<Vec<_>>()
     };
     let same = [
@@ -230,6 +230,7 @@ fn at_next_start(started: &Config, now: &Config) -> Vec<&'static str> {
         ("keys", started.id_key == now.id_key && started.seal_key == now.seal_key),
         ("audit.seals", started.seals == now.seals),
         ("https.listen", started.https.listen == now.https.listen),
+        ("https.proxies", started.https.proxies == now.https.proxies),
         ("https.base_url", started.https.base_url == now.https.base_url),
         ("mllp", doors(started) == doors(now)),
         ("issuer[0].token_endpoint", endpoints(started) == endpoints(now)),

@@ -30,7 +30,7 @@ struct Talk {
 impl Talk {
     fn new(limits: Limits) -> Self {
         let (store, metrics) = (Memory::default(), Metrics::default());
-        let mllp = Mllp::new("main", None, intake(&store, 100), limits, metrics.clone());
+        let mllp = Mllp::new("main", None, Proxies::default(), intake(&store, 100), limits, metrics.clone());
         let (near, line) = tokio::io::duplex(1 << 20);
         let (draining, drained) = watch::channel(false);
         let peer = Peer { address: "192.0.2.7:4000".into(), names: vec!["pas.hospital.example".into()], token: None };
@@ -175,7 +175,7 @@ async fn the_client_certificate_names_the_feed() {
     let authority = Authority::new();
     let (store, metrics) = (Memory::default(), Metrics::default());
     let tls = Tls::new(&authority.files(), ClientCertificate::Demanded, LIMITS.handshake_time).unwrap();
-    let mllp = Arc::new(Mllp::new("main", Some(Arc::new(tls)), intake(&store, 100), LIMITS, metrics.clone()));
+    let mllp = Arc::new(Mllp::new("main", Some(Arc::new(tls)), Proxies::default(), intake(&store, 100), LIMITS, metrics.clone()));
     let entrance = Entrance::open("mllp.main", "127.0.0.1:0".parse().unwrap(), LIMITS.connections, metrics.clone()).await.unwrap();
     let address = entrance.address().unwrap();
     let (draining, drained) = watch::channel(false);
