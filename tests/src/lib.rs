@@ -108,10 +108,16 @@ impl Folder {
 
     /// Starts the gateway and waits until all doors are open.
     pub fn serve(&self) -> Gateway {
+        self.serve_with(&[])
+    }
+
+    /// Starts it with further arguments.
+    pub fn serve_with(&self, arguments: &[&str]) -> Gateway {
         let log = self.path.join("serve.log");
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let mut child = Command::new(landbridge())
             .args(["serve", "--config", &self.config()])
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors)
