@@ -16,6 +16,7 @@ pub mod connection;
 pub mod development;
 pub mod intake;
 pub mod listen;
+pub mod mllp;
 pub mod observe;
 pub mod refusals;
 pub mod search;

@@ -6,3 +6,4 @@ mod crossing;
 mod kill;
 mod messages;
 mod reload;
+mod send;

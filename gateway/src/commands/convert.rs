@@ -1,8 +1,10 @@
 use super::desk::{By, Desk, files, read};
+use super::progress;
 use super::{Done, Options};
 use crate::state::bundle;
 use contract::{Adapter, Frame, Issue, IssueCode, Json, OutcomeKind, Rejection, Settings, Severity};
-use std::io::{BufWriter, Write};
+use indicatif::ProgressBar;
+use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use typed::seal;
@@ -27,18 +29,22 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
     let mut desk = Desk::new(options, &arguments.by)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let (mut refused, mut passed_over) = (0, 0);
-    for (path, named) in files(&arguments.paths)? {
+    let files = files(&arguments.paths)?;
+    // Where the bundles go to the same terminal a bar would stand between them.
+    let bar = if std::io::stdout().is_terminal() { ProgressBar::hidden() } else { progress::bar(files.len() as u64, "files") };
+    for (path, named) in files {
+        bar.inc(1);
         let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(reason) => {
-                eprintln!("{reason}");
+                bar.suspend(|| eprintln!("{reason}"));
                 refused += 1;
                 continue;
             }
         };
         let mut tell = |index, converted: Converted| {
             refused += usize::from(converted.bundle.is_none());
-            print(&mut out, arguments, &path, index, &converted)
+            print(&mut out, arguments, &path, index, &converted, &bar)
         };
         let told = match desk.dialect(&bytes) {
             Some(dialect) => dialect.frames(&bytes).iter().enumerate().try_for_each(|(index, frame)| {
@@ -57,6 +63,7 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
             return Ok(ExitCode::from(1));
         }
     }
+    bar.finish_and_clear();
     if out.flush().is_err() {
         return Ok(ExitCode::from(1));
     }
@@ -66,12 +73,19 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
     Ok(ExitCode::from(u8::from(refused > 0)))
 }
 
-fn print(out: &mut impl Write, arguments: &Arguments, path: &Path, index: usize, converted: &Converted) -> std::io::Result<()> {
+fn print(
+    out: &mut impl Write,
+    arguments: &Arguments,
+    path: &Path,
+    index: usize,
+    converted: &Converted,
+    bar: &ProgressBar,
+) -> std::io::Result<()> {
     if arguments.ndjson {
         return writeln!(out, "{}", line(path, index, converted));
     }
     for issue in converted.issues.iter().filter(|issue| issue.severity > Severity::Information) {
-        eprintln!("{} message {index}: {issue}", path.display());
+        bar.suspend(|| eprintln!("{} message {index}: {issue}", path.display()));
     }
     match &converted.bundle {
         None => Ok(()),

@@ -8,6 +8,8 @@ mod explain;
 mod init;
 mod journal;
 mod operator;
+mod progress;
+mod send;
 mod serve;
 mod token;
 
@@ -46,6 +48,8 @@ enum Command {
     Init(init::Arguments),
     /// Translate messages into FHIR without storing them
     Convert(convert::Arguments),
+    /// Send HL7 v2 messages by MLLP, wait for each acknowledgement, and tell rate, latency and codes
+    Send(send::Arguments),
     /// Tell for one message where each FHIR element comes from, and which values went nowhere
     Explain(explain::Arguments),
     /// What arrived, what became of it, what waits; and judging again
@@ -67,6 +71,7 @@ impl Cli {
             Command::Serve(arguments) => serve::run(&options, &arguments),
             Command::Init(arguments) => init::run(&arguments),
             Command::Convert(arguments) => convert::run(&options, &arguments),
+            Command::Send(arguments) => send::run(&arguments),
             Command::Explain(arguments) => explain::run(&options, &arguments),
             Command::Journal(command) => journal::run(&options, &command),
             Command::Token(arguments) => token::run(&options, &arguments),

@@ -104,6 +104,11 @@ impl Frames {
         self.waits_for_trailer().then(|| self.take(self.buffer.len() - 1))
     }
 
+    /// The count of dropped bytes since it was last taken.
+    pub fn noise(&self) -> u64 {
+        self.noise
+    }
+
     /// Takes the count of dropped bytes since it was last taken.
     pub fn take_noise(&mut self) -> u64 {
         std::mem::take(&mut self.noise)

@@ -1,7 +1,7 @@
 //! The doors: sockets, TLS, frames and limits. What comes in goes to [`crate::intake`] or [`crate::api`].
 
 mod entrance;
-mod frames;
+pub(crate) mod frames;
 mod handshake;
 mod http2;
 pub mod https;

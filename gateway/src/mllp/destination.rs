@@ -1,0 +1,148 @@
+//! Where messages are sent to, and how the line there is secured.
+
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use socket2::{SockRef, TcpKeepalive};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// For the connection and the TLS handshake together.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
+/// A silent line is asked so often: shorter than a load balancer forgets it (350 s and less).
+const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Bytes both ways, plain or in TLS.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// PEM files of a line in TLS.
+#[derive(clap::Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// TLS: certificate chain that shows who we are (PEM)
+    #[arg(long, value_name = "FILE", requires = "key", requires = "ca")]
+    pub certificate: Option<PathBuf>,
+    /// TLS: private key of the certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub key: Option<PathBuf>,
+    /// TLS: authorities that the receiver's certificate must be of (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// TLS: name that the receiver's certificate must have [default: the host]
+    #[arg(long, value_name = "NAME", requires = "ca")]
+    pub server_name: Option<String>,
+}
+
+/// One receiver.
+#[derive(Clone)]
+pub struct Destination {
+    /// `host:port`.
+    address: String,
+    security: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Destination {
+    /// Reads the files. Without any the line is plain.
+    pub fn new(address: &str, files: &Files) -> Result<Self, String> {
+        let (host, port) = address.rsplit_once(':').unwrap_or_default();
+        if host.is_empty() || port.parse::<u16>().is_err() {
+            return Err(format!("{address}: not HOST:PORT, as in gateway.example:2575 or [2001:db8::1]:2575"));
+        }
+        let security = match &files.ca {
+            None => None,
+            Some(ca) => {
+                let name = files.server_name.as_deref().unwrap_or_else(|| host.trim_start_matches('[').trim_end_matches(']'));
+                let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name}: neither a DNS name nor an address"))?;
+                Some((TlsConnector::from(Arc::new(client(ca, files)?)), name))
+            }
+        };
+        Ok(Self { address: address.to_owned(), security })
+    }
+
+    pub fn is_plain(&self) -> bool {
+        self.security.is_none()
+    }
+
+    /// Errors name the address and the cause.
+    pub async fn connect(&self) -> Result<Box<dyn Stream>, String> {
+        let connected = timeout(CONNECT_TIME, self.open()).await;
+        connected.unwrap_or_else(|_| Err("no answer in 10 s".into())).map_err(|cause| format!("{}: {cause}", self.address))
+    }
+
+    async fn open(&self) -> Result<Box<dyn Stream>, String> {
+        let stream = TcpStream::connect(&self.address).await.map_err(|error| match error.raw_os_error() {
+            Some(_) => error.kind().to_string(),
+            None => "the name is not known".into(),
+        })?;
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+        let set = SockRef::from(&stream).set_tcp_keepalive(&keepalive).and_then(|()| stream.set_nodelay(true));
+        set.map_err(|error| error.kind().to_string())?;
+        let Some((connector, name)) = &self.security else { return Ok(Box::new(stream)) };
+        let stream = connector.connect(name.clone(), stream).await.map_err(|error| tls_cause(&error))?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// The cause in words: an engineer tells a wrong authority from a wrong name.
+fn tls_cause(error: &std::io::Error) -> String {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error) => format!("no TLS: {error}"),
+        None => format!("no TLS: {}", error.kind()),
+    }
+}
+
+/// Errors name the file. No session is kept: each line proves anew who is at both ends.
+fn client(ca: &Path, files: &Files) -> Result<ClientConfig, String> {
+    let mut roots = RootCertStore::empty();
+    for root in certificates(ca)? {
+        roots.add(root).map_err(|_| format!("{}: a certificate cannot be read", ca.display()))?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .map_err(|_| "TLS 1.2 and 1.3 are not in the crypto library".to_owned())?
+        .with_root_certificates(roots);
+    let mut config = match (&files.certificate, &files.key) {
+        (Some(certificate), Some(key)) => {
+            let chain = certificates(certificate)?;
+            let secret = PrivateKeyDer::from_pem_file(key).map_err(|_| format!("{}: no private key in PEM", key.display()))?;
+            let fit = builder.with_client_auth_cert(chain, secret);
+            fit.map_err(|_| format!("{}: the key does not fit the certificate {}", key.display(), certificate.display()))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let wrong = |why: &str| format!("{}: {why}", file.display());
+    let read = CertificateDer::pem_file_iter(file).map_err(|_| wrong("cannot be read"))?;
+    let certificates = read.collect::<Result<Vec<_>, _>>().map_err(|_| wrong("not PEM"))?;
+    if certificates.is_empty() { Err(wrong("holds no certificate")) } else { Ok(certificates) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_told_with_what_to_write() {
+        let refused = |address: &str, files: &Files| Destination::new(address, files).err().unwrap_or_default();
+        for wrong in ["gateway", ":2575", "gateway:mllp", "gateway:99999"] {
+            assert!(refused(wrong, &Files::default()).contains("not HOST:PORT"), "{wrong}");
+        }
+        assert!(Destination::new("[::1]:2575", &Files::default()).unwrap().is_plain());
+        let folder = tempfile::tempdir().unwrap();
+        let ca = folder.path().join("ca.pem");
+        let files = Files { ca: Some(ca.clone()), ..Files::default() };
+        assert!(refused("gateway:1", &files).contains("ca.pem: cannot be read"));
+        std::fs::write(&ca, "none").unwrap();
+        assert!(refused("gateway:1", &files).contains("ca.pem: holds no certificate"));
+    }
+}
