@@ -47,7 +47,7 @@ pub async fn search(
 ) -> Result<Answer, Fault> {
     let mut page = Page { asked: &asked.query, base_url: &corridor.settings.base_url, events: Vec::new() };
     let (next, total) = page.fill(corridor, grant, start).await?;
-    let mut bundle = Bundle::searchset(total, links.this(), links.next(next));
+    let mut bundle = Bundle::searchset(Some(total), links.this(), links.next(next));
     let mut answer = Answer::json(StatusCode::OK, Bytes::new());
     for event in &page.events {
         bundle.found(format!("{}/{KIND}/{}", corridor.settings.base_url, event.id), &event.body).ok_or(Fault::Exception)?;
@@ -159,8 +159,8 @@ fn fits(filter: &Filter, event: &Rendered) -> bool {
 
 /// An entry by its own id.
 async fn entry(corridor: &Corridor, grant: &Arc<Grant>, id: &str) -> Result<Option<Entry>, Fault> {
-    let filter = Filter { parameter: "_id".into(), any: vec![Operand::Id(id.to_owned())] };
-    let query = Query { kind: KIND.into(), filters: vec![filter], count: 1, cursor: None };
+    let filter = Filter { parameter: "_id".into(), any: vec![Operand::Id(id.to_owned())], not: false };
+    let query = Query { kind: KIND.into(), filters: vec![filter], count: 1, total: false, cursor: None };
     let page = corridor.look(grant, move |store, grant| store.audit_search(grant, &query)).await?;
     Ok(page.entries.into_iter().find(|(found, _)| found == id).map(|(_, entry)| entry))
 }

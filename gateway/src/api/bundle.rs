@@ -12,7 +12,8 @@ use serde_json::value::RawValue;
 pub struct Bundle<'a> {
     resource_type: &'static str,
     r#type: &'static str,
-    total: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    total: Option<u64>,
     link: Vec<Link>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     entry: Vec<Entry<'a>>,
@@ -59,16 +60,16 @@ struct Response {
 }
 
 impl<'a> Bundle<'a> {
-    /// A search's, with its own link.
-    pub fn searchset(total: u64, this: String, next: Option<String>) -> Self {
+    /// A search's, with its own link. `total`: where it was counted.
+    pub fn searchset(total: Option<u64>, this: String, next: Option<String>) -> Self {
         Self::new("searchset", total, this, next)
     }
 
     pub fn history(total: u64, this: String, next: Option<String>) -> Self {
-        Self::new("history", total, this, next)
+        Self::new("history", Some(total), this, next)
     }
 
-    fn new(kind: &'static str, total: u64, this: String, next: Option<String>) -> Self {
+    fn new(kind: &'static str, total: Option<u64>, this: String, next: Option<String>) -> Self {
         let mut link = vec![Link { relation: "self", url: this }];
         link.extend(next.map(|url| Link { relation: "next", url }));
         Self { resource_type: "Bundle", r#type: kind, total, link, entry: Vec::new() }

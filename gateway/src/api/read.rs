@@ -9,7 +9,9 @@ use crate::search::Version;
 use crate::search::parse::Reading;
 use bytes::Bytes;
 use hyper::StatusCode;
-use hyper::header::{CONTENT_LOCATION, CONTENT_TYPE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH};
+use hyper::header::{
+    CONTENT_DISPOSITION, CONTENT_LOCATION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -71,6 +73,11 @@ fn one(corridor: &Corridor, headers: &HeaderMap, version: Version) -> Result<Ans
     answer.dated(version.version, version.last_updated);
     let url = format!("{}/{}/{}/_history/{}", corridor.settings.base_url, version.kind, version.id, version.version);
     answer.set(CONTENT_LOCATION, &url);
+    if version.kind == "Binary" {
+        // What a sender put into it is nothing that a browser should show as ours.
+        answer.set(CONTENT_DISPOSITION, "attachment");
+        answer.set(CONTENT_SECURITY_POLICY, "sandbox");
+    }
     if is_known(headers, &version) {
         answer.status = StatusCode::NOT_MODIFIED;
         answer.body = Bytes::new();

@@ -37,7 +37,7 @@ pub async fn search(
     query.cursor = start.and_then(|position| position.cursor);
     let page = corridor.look(grant, move |store, grant| store.search(grant, &query)).await?;
     let next = page.next.filter(|_| asked.query.count > 0).map(Into::into);
-    let mut bundle = Bundle::searchset(page.total, links.this(), links.next(next));
+    let mut bundle = Bundle::searchset((asked.query.total || asked.query.count == 0).then_some(page.total), links.this(), links.next(next));
     let mut answer = Answer::json(StatusCode::OK, Bytes::new());
     for version in page.matches.iter().take(asked.query.count) {
         let body = version.body.as_deref().ok_or(Fault::Exception)?;

@@ -78,7 +78,9 @@ pub fn extract(plan: &Plan, kind: &str, body: &Json, zone: &TimeZone) -> Rows {
                     rows.tokens.insert((number, system, code.to_owned()));
                 }),
                 ParameterType::String => string(value, &mut |text| {
-                    rows.strings.insert((number, text));
+                    rows.strings.insert((number, fold(text)));
+                    // As it stands, for `:exact`: no token's parameter has this number.
+                    rows.tokens.insert((number, System::None, text.to_owned()));
                 }),
                 ParameterType::Date => date(value, zone, &mut |low, high| {
                     rows.dates.insert((number, low, high));
@@ -133,10 +135,10 @@ fn token(value: &Json, found: &mut dyn FnMut(System, &str)) {
 }
 
 /// Text, or every text of a HumanName or an Address.
-fn string(value: &Json, found: &mut dyn FnMut(String)) {
+fn string(value: &Json, found: &mut dyn FnMut(&str)) {
     const PARTS: [&str; 11] = ["text", "family", "given", "prefix", "suffix", "line", "city", "district", "state", "postalCode", "country"];
     match value {
-        Json::String(text) => found(fold(text)),
+        Json::String(text) => found(text),
         Json::Object(_) => {
             for part in PARTS.iter().filter_map(|part| value.get(part)) {
                 part.each().iter().for_each(|text| string(text, found));
@@ -196,10 +198,13 @@ mod tests {
                 "name":[{"family":"Åström","given":["Ève","Zoë"]},{"family":"Astrom"}],"birthDate":"1970-02"}"#,
         );
         let identifier = number("Patient", "identifier");
+        let (family, given, name) = (number("Patient", "family"), number("Patient", "given"), number("Patient", "name"));
         let tokens = [(identifier, System::None, "X2".to_owned()), (identifier, System::Stated("urn:a".into()), "X1".into())];
-        assert!(rows.tokens == tokens.into());
-        let (family, given) = (number("Patient", "family"), number("Patient", "given"));
-        assert!(rows.strings == [(family, "astrom".to_owned()), (given, "eve".into()), (given, "zoe".into())].into());
+        let exact = ["Åström", "Astrom"].map(|text| (family, text)).into_iter().chain(["Ève", "Zoë"].map(|text| (given, text)));
+        let exact = exact.flat_map(|(of, text)| [(of, System::None, text.to_owned()), (name, System::None, text.to_owned())]);
+        assert!(rows.tokens == tokens.into_iter().chain(exact).collect());
+        let folded = [(family, "astrom"), (given, "eve"), (given, "zoe"), (name, "astrom"), (name, "eve"), (name, "zoe")];
+        assert!(rows.strings == folded.map(|(of, text)| (of, text.to_owned())).into());
         let low = "1970-02-01T00:00:00Z".parse::<jiff::Timestamp>().unwrap().as_microsecond();
         assert!(rows.dates == [(number("Patient", "birthdate"), low, low + 28 * 86_400_000_000)].into());
         assert!(rows.compartments.is_empty());

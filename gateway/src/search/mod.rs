@@ -15,6 +15,8 @@ pub struct Query {
     pub filters: Vec<Filter>,
     /// Page size, already bounded; 0 asks for the total alone.
     pub count: usize,
+    /// Whether the matches are counted: on a large answer that costs more than the page.
+    pub total: bool,
     /// Where the page starts: what the last page's link carried.
     pub cursor: Option<Cursor>,
 }
@@ -26,6 +28,8 @@ pub struct Filter {
     pub parameter: String,
     /// Any of them must match.
     pub any: Vec<Operand>,
+    /// `:not`: none of them may match; what has no value is found too.
+    pub not: bool,
 }
 
 /// One value, read by the parameter's type (R4 search.html).
@@ -35,6 +39,12 @@ pub enum Operand {
     Token { system: Option<String>, code: Option<String> },
     /// Folded prefix.
     Text(String),
+    /// `:exact`: the whole text as it stands, case and accents too.
+    Exact(String),
+    /// `:contains`: folded, anywhere in the text.
+    Contains(String),
+    /// `:missing`: whether there is no value.
+    Missing(bool),
     /// A comparison with an interval `[low, high)` of UTC microseconds.
     Date { prefix: Prefix, low: i64, high: i64 },
     /// `Type/id`, or an id of the parameter's only target type.

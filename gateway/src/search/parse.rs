@@ -116,7 +116,7 @@ impl Reading<'_> {
         if pairs.len() > PARAMETERS_MAX {
             return Err(problem(ProblemKind::TooCostly, "", "more than 64 parameters"));
         }
-        let query = Query { kind: self.kind.to_owned(), filters: Vec::new(), count: COUNT_DEFAULT, cursor: None };
+        let query = Query { kind: self.kind.to_owned(), filters: Vec::new(), count: COUNT_DEFAULT, total: true, cursor: None };
         let mut asked = Asked { query, applied: Vec::new(), page: None, dropped: Vec::new() };
         let mut count = None;
         for (name, value) in pairs {
@@ -154,7 +154,10 @@ impl Reading<'_> {
                 Ok(Fate::Absorbed)
             }
             "_format" | "_pretty" => Ok(Fate::Applied),
-            "_total" if matches!(value, "none" | "estimate" | "accurate") => Ok(Fate::Applied),
+            "_total" if matches!(value, "none" | "estimate" | "accurate") => {
+                asked.query.total = value != "none";
+                Ok(Fate::Applied)
+            }
             "_total" => Err(problem(ProblemKind::Invalid, name, "not one of none, estimate, accurate")),
             "_summary" if value == "false" => Ok(Fate::Applied),
             "_summary" if value == "count" => {
@@ -174,28 +177,56 @@ impl Reading<'_> {
             return Err(problem(ProblemKind::NotSupported, name, "chained search is not served"));
         }
         let Some(parameter) = self.parameters.get(code) else { return Ok(Fate::Dropped("this parameter is not served for this type")) };
-        let kind = match modifier {
-            None => None,
-            Some(kind) if parameter.targets.iter().any(|target| target == kind) => Some(kind),
-            Some(_) => return Err(problem(ProblemKind::NotSupported, name, "this modifier is not served")),
-        };
+        let modifier = self.modifier(code, parameter, modifier).map_err(|reason| problem(ProblemKind::NotSupported, name, reason))?;
         let any = split(value, ',')
             .into_iter()
             .filter(|part| !part.is_empty())
-            .map(|part| self.operand(code, parameter, kind, part))
+            .map(|part| self.operand(code, parameter, modifier, part))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|reason| problem(ProblemKind::Invalid, name, reason))?;
         if any.is_empty() {
             return Ok(Fate::Dropped("it has no value"));
         }
-        asked.query.filters.push(Filter { parameter: code.to_owned(), any });
+        if modifier == Modifier::Missing && any.len() > 1 {
+            return Err(problem(ProblemKind::Invalid, name, "one of true and false"));
+        }
+        asked.query.filters.push(Filter { parameter: code.to_owned(), any, not: modifier == Modifier::Not });
         Ok(Fate::Applied)
     }
 
-    fn operand(&self, code: &str, parameter: &Parameter, kind: Option<&str>, text: &str) -> Result<Operand, &'static str> {
+    /// Which modifier, if it goes with the parameter (R4 search.html §3.1.1.4.4). One that were dropped would widen the answer.
+    fn modifier<'m>(&self, code: &str, parameter: &Parameter, modifier: Option<&'m str>) -> Result<Modifier<'m>, &'static str> {
+        let Some(modifier) = modifier else { return Ok(Modifier::None) };
+        // Every resource has these; and the audit is searched by its own index.
+        if matches!(code, "_id" | "_lastUpdated") || self.kind == "AuditEvent" {
+            return Err("no modifier is served on this parameter");
+        }
+        match (modifier, parameter.kind) {
+            ("missing", _) => Ok(Modifier::Missing),
+            ("not", ParameterType::Token) => Ok(Modifier::Not),
+            ("exact", ParameterType::String) => Ok(Modifier::Exact),
+            ("contains", ParameterType::String) => Ok(Modifier::Contains),
+            (kind, ParameterType::Reference) if parameter.targets.iter().any(|target| target == kind) => Ok(Modifier::Type(kind)),
+            (_, ParameterType::Token) => Err("this modifier is not served; on a token :not and :missing are"),
+            (_, ParameterType::String) => Err("this modifier is not served; on a string :exact, :contains and :missing are"),
+            (_, ParameterType::Date) => Err("this modifier is not served; on a date :missing is"),
+            (_, ParameterType::Reference) => Err("this modifier is not served; on a reference :missing and its own types are"),
+        }
+    }
+
+    fn operand(&self, code: &str, parameter: &Parameter, modifier: Modifier<'_>, text: &str) -> Result<Operand, &'static str> {
         if code == "_id" {
             return Ok(Operand::Id(unescape(text)));
         }
+        let kind = match (modifier, text) {
+            (Modifier::Missing, "true") => return Ok(Operand::Missing(true)),
+            (Modifier::Missing, "false") => return Ok(Operand::Missing(false)),
+            (Modifier::Missing, _) => return Err("one of true and false"),
+            (Modifier::Exact, _) => return Ok(Operand::Exact(unescape(text))),
+            (Modifier::Contains, _) => return Ok(Operand::Contains(fold(&unescape(text)))),
+            (Modifier::Type(kind), _) => Some(kind),
+            (Modifier::None | Modifier::Not, _) => None,
+        };
         match parameter.kind {
             ParameterType::Token => token(text),
             ParameterType::String => Ok(Operand::Text(fold(&unescape(text)))),
@@ -258,6 +289,18 @@ pub fn encode(pairs: &[(String, String)]) -> String {
     encoded
 }
 
+/// What stands behind a parameter's colon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Modifier<'a> {
+    None,
+    Missing,
+    Not,
+    Exact,
+    Contains,
+    /// The type of what a reference points at.
+    Type(&'a str),
+}
+
 /// What became of one parameter.
 enum Fate {
     /// It stands in the self link as given.
@@ -294,6 +337,7 @@ mod tests {
 
     const TABLE: &str = "resource,code,type,paths,targets
 Patient,_id,token,id,
+Patient,_lastUpdated,date,meta.lastUpdated,
 Patient,identifier,token,identifier,
 Patient,family,string,name.family,
 Patient,birthdate,date,birthDate,
@@ -338,6 +382,13 @@ Observation,value-quantity,quantity,valueQuantity,
         check("Patient", "_id=a,b", vec![Operand::Id("a".into()), Operand::Id("b".into())]);
         let (low, high) = interval("1990-06", &TimeZone::UTC).unwrap();
         check("Patient", "birthdate=ge1990-06", vec![Operand::Date { prefix: Prefix::Ge, low, high }]);
+        check("Patient", "family:exact=M%C3%BCller", vec![Operand::Exact("Müller".into())]);
+        check("Patient", r"family:contains=%C3%9CLL,a\,b", vec![Operand::Contains("ull".into()), Operand::Contains("a,b".into())]);
+        check("Patient", "birthdate:missing=true&family:missing=false", vec![Operand::Missing(true), Operand::Missing(false)]);
+        check("Patient", "identifier:not=urn:a|1", vec![token(Some("urn:a"), Some("1"))]);
+        assert_eq!(filters("Patient", "identifier:not=1&identifier=2").iter().map(|filter| filter.not).collect::<Vec<_>>(), [true, false]);
+        let (low, high) = interval("2026-03-01", &TimeZone::UTC).unwrap();
+        check("Patient", "_lastUpdated=gt2026-03-01", vec![Operand::Date { prefix: Prefix::Gt, low, high }]);
         check("Observation", "patient=1", vec![reference(Some("Patient"), "1")]);
         check("Observation", "patient=Patient/1", vec![reference(Some("Patient"), "1")]);
         check("Observation", "patient=https://gw.example/fhir/Patient/1", vec![reference(Some("Patient"), "1")]);
@@ -349,7 +400,15 @@ Observation,value-quantity,quantity,valueQuantity,
     #[test]
     fn what_would_widen_the_answer_or_cannot_be_read_is_refused_in_either_handling() {
         for (kind, query) in [
-            ("Patient", "family:exact=A"),
+            ("Patient", "family:not=A"),
+            ("Patient", "family:above=A"),
+            ("Patient", "family:missing=maybe"),
+            ("Patient", "family:missing=true,false"),
+            ("Patient", "identifier:exact=A"),
+            ("Patient", "identifier:in=urn:a"),
+            ("Patient", "birthdate:not=1990"),
+            ("Patient", "_id:missing=true"),
+            ("Patient", "_lastUpdated:missing=true"),
             ("Patient", "birthdate=yesterday"),
             ("Patient", "birthdate=xx1990"),
             ("Patient", "identifier=|"),
@@ -379,7 +438,8 @@ Observation,value-quantity,quantity,valueQuantity,
         }
         assert!(read("Observation", "value-quantity=1", true).is_err(), "its type is not served");
         assert_eq!(read("Patient", "A%20name%20=x", false).unwrap().dropped[0].parameter, "", "it may be a value");
-        assert!(read("Patient", "_summary=false&_format=json&_total=none&_pretty=true", true).is_ok());
+        assert!(read("Patient", "_summary=false&_format=json&_pretty=true", true).unwrap().query.total);
+        assert!(!read("Patient", "_total=none", true).unwrap().query.total);
     }
 
     #[test]

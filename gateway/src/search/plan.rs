@@ -52,7 +52,7 @@ impl Plan {
         for row in rows("served.csv", served)? {
             let kind = plan.kinds.entry(row[0].to_owned()).or_default();
             // AuditEvents are rendered from entries when they are read: the audit has its own index.
-            for code in row[2].split_whitespace().filter(|code| *code != "_id" && &row[0] != "AuditEvent") {
+            for code in row[2].split_whitespace().filter(|code| !matches!(*code, "_id" | "_lastUpdated") && &row[0] != "AuditEvent") {
                 let parameter = known.get(&(row[0].to_owned(), code.to_owned()));
                 let parameter =
                     parameter.ok_or_else(|| format!("served.csv {}: {code} is not a parameter that can be indexed", &row[0]))?;

@@ -31,7 +31,7 @@ macro_rules! for_engine {
         crate::store::tests::for_engine!($new; a_message_is_stored_whole, the_same_bytes_are_stored_once, what_was_not_stored_is_admitted_again_at_its_place,
             many_senders_of_one_new_patient_make_one, an_unchanged_body_makes_no_version, a_batch_that_fails_leaves_nothing,
             what_became_durable_unseen_is_a_duplicate, crashes_anywhere_change_nothing, a_patient_sees_its_own_compartment_alone,
-            a_version_is_authorized_by_its_own_compartment_too, searches_say_what_r4_says, dates_compare_as_intervals, pages_follow_one_another,
+            a_version_is_authorized_by_its_own_compartment_too, searches_say_what_r4_says, modifiers_say_what_r4_says, modifiers_tell_nothing_of_others, dates_compare_as_intervals, pages_follow_one_another,
             a_merged_patient_answers_for_both, an_item_that_dies_is_deleted, a_binary_lies_where_its_document_lies, the_audit_is_searched_newest_first,
             the_journal_is_filtered, a_full_queue_is_busy, a_process_left_behind_is_refused, control_ids_used_twice_are_a_finding);
     };
@@ -172,8 +172,8 @@ pub(super) fn bound(patient: &Key) -> Grant {
 }
 
 pub(super) fn query(kind: &str, filters: Vec<(&str, Vec<Operand>)>) -> Query {
-    let filters = filters.into_iter().map(|(parameter, any)| Filter { parameter: parameter.into(), any });
-    Query { kind: kind.into(), filters: filters.collect(), count: 50, cursor: None }
+    let filters = filters.into_iter().map(|(parameter, any)| Filter { parameter: parameter.into(), any, not: false });
+    Query { kind: kind.into(), filters: filters.collect(), count: 50, total: true, cursor: None }
 }
 
 pub(super) fn token(system: Option<&str>, code: Option<&str>) -> Operand {
@@ -565,6 +565,95 @@ pub(super) fn searches_say_what_r4_says(engine: &dyn Engine) {
     for (kind, parameter, operand) in [("Patient", "height", text("a")), ("Patient", "family", token(None, Some("a")))] {
         assert!(matches!(store.search(&everything(), &query(kind, vec![(parameter, vec![operand])])), Err(StoreError::Refused(_))));
     }
+}
+
+pub(super) fn modifiers_say_what_r4_says(engine: &dyn Engine) {
+    let store = plain(engine);
+    let (one, two) = (patient("1"), patient("2"));
+    let told = r#","category":[{"coding":[{"system":"urn:c","code":"laboratory"}]}],"effectiveDateTime":"2026-02-03""#;
+    let ((dated, dated_body), (bare, bare_body)) = (observation("1", &one, told), observation("2", &one, ""));
+    let message = Message::at(1)
+        .says(&one, r#"{"name":[{"family":"Müller","given":["Ève"]},{"family":"Fletcher"}],"gender":"female"}"#)
+        .says(&two, r#"{"name":[{"family":"Muller"}]}"#)
+        .says(&dated, &dated_body)
+        .says(&bare, &bare_body);
+    send(&*store, "one", message).unwrap();
+    let (a, b, d, e) = (id(&one), id(&two), id(&dated), id(&bare));
+    let check = |kind: &str, filters: Vec<(&str, Operand)>, not: bool, expected: &[&String]| {
+        let filters = filters.into_iter().map(|(code, operand)| (code, vec![operand])).collect();
+        let mut asked = query(kind, filters);
+        asked.filters[0].not = not;
+        let mut expected: Vec<String> = expected.iter().map(|id| (*id).clone()).collect();
+        let mut all = found(&*store, &everything(), &asked);
+        all.sort();
+        expected.sort();
+        assert_eq!(all, expected, "{asked:?}");
+        assert_eq!(store.search(&everything(), &asked).unwrap().total, expected.len() as u64);
+        // Whoever is bound to one patient finds of it what is that patient's.
+        let mut own = found(&*store, &bound(&one), &asked);
+        own.sort();
+        expected.retain(|id| *id != b);
+        assert_eq!(own, expected, "bound: {asked:?}");
+        assert_eq!(store.search(&bound(&one), &asked).unwrap().total, expected.len() as u64);
+    };
+    let exact = |text: &str| Operand::Exact(text.into());
+    let contains = |text: &str| Operand::Contains(fold(text));
+    let is = |code: &str| token(None, Some(code));
+    check("Patient", vec![("family", exact("Müller"))], false, &[&a]);
+    check("Patient", vec![("family", exact("Muller"))], false, &[&b]);
+    check("Patient", vec![("family", exact("Mull"))], false, &[]);
+    check("Patient", vec![("given", exact("Müller"))], false, &[]);
+    check("Patient", vec![("family", contains("ÜLL"))], false, &[&a, &b]);
+    check("Patient", vec![("family", contains("etch")), ("given", Operand::Text("eve".into()))], false, &[&a]);
+    check("Patient", vec![("family", contains("eve"))], false, &[]);
+    check("Patient", vec![("gender", Operand::Missing(true))], false, &[&b]);
+    check("Patient", vec![("gender", Operand::Missing(false))], false, &[&a]);
+    check("Patient", vec![("given", Operand::Missing(true)), ("family", exact("Muller"))], false, &[&b]);
+    check("Patient", vec![("gender", is("female"))], true, &[&b]);
+    check("Patient", vec![("gender", is("male"))], true, &[&a, &b]);
+    check("Observation", vec![("category", token(Some("urn:c"), Some("laboratory")))], true, &[&e]);
+    check("Observation", vec![("category", token(Some("urn:other"), Some("laboratory")))], true, &[&d, &e]);
+    check("Observation", vec![("date", Operand::Missing(true)), ("patient", of(&one))], false, &[&e]);
+    check("Observation", vec![("encounter", Operand::Missing(true))], false, &[&d, &e]);
+    check("Observation", vec![("subject", Operand::Missing(false))], false, &[&d, &e]);
+    let updated = store.read(&everything(), "Patient", &a).unwrap().unwrap().last_updated.to_string();
+    for (prefix, expected) in [
+        (Prefix::Eq, &[&a, &b][..]),
+        (Prefix::Ge, &[&a, &b]),
+        (Prefix::Le, &[&a, &b]),
+        (Prefix::Gt, &[]),
+        (Prefix::Lt, &[]),
+        (Prefix::Ne, &[]),
+    ] {
+        check("Patient", vec![("_lastUpdated", date(prefix, &updated))], false, expected);
+    }
+    check("Patient", vec![("_lastUpdated", date(Prefix::Ge, &updated)), ("family", exact("Müller"))], false, &[&a]);
+    let mut uncounted = query("Patient", vec![]);
+    uncounted.total = false;
+    uncounted.count = 1;
+    let page = store.search(&everything(), &uncounted).unwrap();
+    assert_eq!((page.total, page.matches.len(), page.next.is_some()), (0, 1, true));
+}
+
+/// What is asked by the client of one patient has one answer, whoever else is in the store.
+pub(super) fn modifiers_tell_nothing_of_others(engine: &dyn Engine) {
+    let one = patient("1");
+    let ask = |store: &dyn Store| {
+        let operands = [Operand::Missing(true), Operand::Missing(false), Operand::Exact("Müller".into()), Operand::Contains("ull".into())];
+        let mut asked: Vec<Query> = operands.map(|operand| query("Patient", vec![("family", vec![operand])])).into();
+        asked.push(query("Patient", vec![("gender", vec![token(None, Some("male"))])]));
+        asked[4].filters[0].not = true;
+        asked.push(query("Patient", vec![("_lastUpdated", vec![date(Prefix::Ge, "2000")])]));
+        let answers = asked.iter().map(|query| store.search(&bound(&one), query).unwrap());
+        answers.map(|page| (page.total, page.matches.iter().map(|version| version.id.clone()).collect::<Vec<_>>())).collect::<Vec<_>>()
+    };
+    let store = plain(engine);
+    send(&*store, "one", Message::at(1).says(&one, r#"{"name":[{"family":"Müller"}],"gender":"female"}"#)).unwrap();
+    let alone = ask(&*store);
+    assert_eq!(alone.iter().map(|(total, _)| *total).collect::<Vec<_>>(), [0, 1, 1, 1, 1, 1]);
+    let other = Message::at(2).says(&patient("2"), r#"{"name":[{"family":"Müller"}]}"#).says(&patient("3"), r#"{"gender":"male"}"#);
+    send(&*store, "two", other).unwrap();
+    assert_eq!(ask(&*store), alone);
 }
 
 pub(super) fn dates_compare_as_intervals(engine: &dyn Engine) {

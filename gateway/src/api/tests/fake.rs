@@ -88,23 +88,24 @@ fn sees(predicate: &Predicate, version: &Version) -> bool {
 }
 
 fn matches(filter: &Filter, row: &Row) -> bool {
-    filter.any.iter().any(|operand| {
-        if let Operand::Id(id) = operand {
-            return row.versions[0].id == *id;
-        }
-        row.index.iter().filter(|(code, _)| *code == filter.parameter).any(|(_, indexed)| match (operand, indexed) {
-            (Operand::Token { system, code }, Indexed::Token(own, value)) => {
-                system.as_deref().is_none_or(|system| system == *own) && code.as_deref().is_none_or(|code| code == *value)
+    filter.not
+        ^ filter.any.iter().any(|operand| {
+            if let Operand::Id(id) = operand {
+                return row.versions[0].id == *id;
             }
-            (Operand::Text(prefix), Indexed::Text(value)) => value.starts_with(prefix.as_str()),
-            (Operand::Date { prefix: Prefix::Eq, low, high }, Indexed::Date(from, to)) => low <= from && to <= high,
-            (Operand::Date { prefix: Prefix::Ge, low, .. }, Indexed::Date(_, to)) => low < to,
-            (Operand::Reference { kind, id }, Indexed::Reference(own, value)) => {
-                kind.as_deref().is_none_or(|kind| kind == *own) && id == value
-            }
-            _ => false,
+            row.index.iter().filter(|(code, _)| *code == filter.parameter).any(|(_, indexed)| match (operand, indexed) {
+                (Operand::Token { system, code }, Indexed::Token(own, value)) => {
+                    system.as_deref().is_none_or(|system| system == *own) && code.as_deref().is_none_or(|code| code == *value)
+                }
+                (Operand::Text(prefix), Indexed::Text(value)) => value.starts_with(prefix.as_str()),
+                (Operand::Date { prefix: Prefix::Eq, low, high }, Indexed::Date(from, to)) => low <= from && to <= high,
+                (Operand::Date { prefix: Prefix::Ge, low, .. }, Indexed::Date(_, to)) => low < to,
+                (Operand::Reference { kind, id }, Indexed::Reference(own, value)) => {
+                    kind.as_deref().is_none_or(|kind| kind == *own) && id == value
+                }
+                _ => false,
+            })
         })
-    })
 }
 
 fn entry_matches(filter: &Filter, id: &str, entry: &Entry) -> bool {
@@ -113,7 +114,7 @@ fn entry_matches(filter: &Filter, id: &str, entry: &Entry) -> bool {
         Operand::Token { code, .. } => code.as_deref() == Some(&entry.outcome.to_string()),
         Operand::Reference { id, .. } => entry.patients.contains(id),
         Operand::Date { low, high, .. } => (*low..*high).contains(&entry.at.as_microsecond()),
-        Operand::Text(_) => false,
+        _ => false,
     })
 }
 

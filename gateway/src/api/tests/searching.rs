@@ -51,6 +51,35 @@ async fn a_bundle_has_what_clients_need() {
 }
 
 #[tokio::test]
+async fn a_total_is_left_out_where_none_is_asked_for() {
+    let gateway = Gateway::new(ward(true));
+    for (path, total) in [("/Patient?_total=accurate", "2"), ("/Patient?_total=estimate", "2"), ("/Patient?_total=none&_count=0", "2")] {
+        assert_eq!(gateway.get(&all(), path, &[]).await.total(), total, "{path}");
+    }
+    let got = gateway.get(&all(), "/Patient?_total=none&_count=1", &[]).await;
+    assert_eq!((got.json().get("total"), got.ids()), (None, vec!["a".to_owned()]));
+    let next = got.link("next").unwrap();
+    assert!(next.contains("_total=none"));
+    assert_eq!(gateway.get(&all(), &next, &[]).await.ids(), ["b"]);
+}
+
+#[tokio::test]
+async fn a_modifier_that_is_not_served_is_refused_in_words() {
+    let gateway = Gateway::new(ward(true));
+    for (path, told) in [
+        ("/Patient?family:above=Muller", "on a string :exact, :contains and :missing are"),
+        ("/Patient?identifier:in=Muller", "on a token :not and :missing are"),
+        ("/Observation?date:not=2026", "on a date :missing is"),
+        ("/Observation?patient:identifier=Muller", "on a reference :missing and its own types are"),
+        ("/AuditEvent?outcome:not=0", "no modifier is served on this parameter"),
+    ] {
+        let got = gateway.get(&all(), path, &[]).await;
+        let body = String::from_utf8_lossy(&got.body).into_owned();
+        assert!(got.status == StatusCode::BAD_REQUEST && body.contains(told) && !body.contains("Muller"), "{path} {body}");
+    }
+}
+
+#[tokio::test]
 async fn pages_follow_one_another_to_the_end() {
     let gateway = Gateway::new(ward(true));
     for count in 1..7 {

@@ -52,6 +52,9 @@ impl Asked {
         let mut asked = Asked { condition: Sql::new("1"), patients: None };
         for filter in &query.filters {
             let unfit = || StoreError::Refused(format!("the audit is not searched by such a {}", filter.parameter));
+            if filter.not {
+                return Err(unfit());
+            }
             if filter.parameter == "patient" {
                 asked.narrow(filter).ok_or_else(unfit)?;
             } else {

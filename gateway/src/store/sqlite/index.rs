@@ -2,6 +2,7 @@
 
 use super::names::Names;
 use crate::search::extract::{Rows, System, Target};
+use crate::search::parse::ParameterType;
 use crate::search::plan::Plan;
 use crate::store::StoreError;
 use jiff::tz::TimeZone;
@@ -58,6 +59,8 @@ impl Index {
     pub(super) fn open(connection: &Connection, plan: Arc<Plan>, zone: TimeZone) -> Result<(Self, BTreeSet<String>), StoreError> {
         let name = zone.iana_name().unwrap_or("UTC").to_owned();
         let definition = |kind: &dyn std::fmt::Debug, paths: &dyn std::fmt::Debug| format!("{kind:?} {paths:?} {name}");
+        // Strings are kept as they stand too: a store of before that has its rows made again.
+        let exact = |kind| if kind == ParameterType::String { " exact" } else { "" };
         let mut stale = BTreeSet::new();
         let mut fit = |resource: &str, code: &str, definition: String| -> rusqlite::Result<i64> {
             let sql = "SELECT id, definition = ?3 FROM parameter WHERE resource = ?1 AND code = ?2";
@@ -78,7 +81,10 @@ impl Index {
                 Err(error) => Err(error),
             }
         };
-        let numbers = plan.parameters().iter().map(|one| fit(&one.resource, &one.code, definition(&(one.kind, &one.targets), &one.paths)));
+        let numbers = plan
+            .parameters()
+            .iter()
+            .map(|one| fit(&one.resource, &one.code, definition(&(one.kind, &one.targets), &one.paths) + exact(one.kind)));
         let numbers = numbers.collect::<Result<_, _>>()?;
         for (resource, paths) in plan.compartments() {
             fit(resource, "compartment", definition(&"compartment", &paths))?;

@@ -27,14 +27,16 @@ pub(super) fn search(
 ) -> Result<Page, StoreError> {
     let mut page = Page::default();
     let Some(matches) = Search::select(connection, index, grant, query, now)? else { return Ok(page) };
-    let mut count = Sql::new("SELECT count(*) FROM (");
-    count.add(matches.clone()).push(")");
-    let total: i64 = connection
-        .prepare_cached(&count.text)
-        .and_then(|mut statement| statement.query_row(params_from_iter(count.values), |row| row.get(0)))?;
-    page.total = total.unsigned_abs();
-    if query.count == 0 || total == 0 {
-        return Ok(page);
+    if query.total || query.count == 0 {
+        let mut count = Sql::new("SELECT count(*) FROM (");
+        count.add(matches.clone()).push(")");
+        let total: i64 = connection
+            .prepare_cached(&count.text)
+            .and_then(|mut statement| statement.query_row(params_from_iter(count.values), |row| row.get(0)))?;
+        page.total = total.unsigned_abs();
+        if query.count == 0 || total == 0 {
+            return Ok(page);
+        }
     }
     let mut select = Sql::new("SELECT m.id, k.name FROM (");
     let after = query.cursor.as_ref().map_or(0, |cursor| cursor.after);
@@ -172,12 +174,15 @@ impl<'a> Search<'a> {
     fn check(&self, test: Test) -> Sql {
         let Some((table, parameter)) = test.on else {
             let mut condition = Sql::any(test.any);
-            condition.text = condition.text.replace("t.id", "r.id");
+            condition.text = condition.text.replace("t.id", "r.id").replace("t.current", "r.current");
             return condition;
         };
         // The plus keeps the other index away: a resource has few rows, a parameter many.
-        let mut exists =
-            Sql::with(&format!("EXISTS (SELECT 1 FROM {table} t WHERE t.resource = r.id AND +t.parameter = ? AND "), [parameter.into()]);
+        let not = if test.not { "NOT " } else { "" };
+        let mut exists = Sql::with(
+            &format!("{not}EXISTS (SELECT 1 FROM {table} t WHERE t.resource = r.id AND +t.parameter = ? AND "),
+            [parameter.into()],
+        );
         exists.add(Sql::any(test.any)).push(" AND ").add(self.granted("t.resource")).push(")");
         exists
     }
@@ -189,21 +194,48 @@ impl<'a> Search<'a> {
                 let Operand::Id(id) = operand else { return Err(unfit(filter)) };
                 rows.extend(find_key(self.connection, self.kind, &key_name(id))?.map(Value::from));
             }
-            return Ok(Test { on: None, any: vec![Sql::within("t.id", rows)], width: 0 });
+            return Ok(Test { on: None, any: vec![Sql::within("t.id", rows)], not: false, width: 0 });
+        }
+        if filter.parameter == "_lastUpdated" {
+            // Kept with the version, and no index of its own: it narrows what another finds.
+            let mut updated = Sql::new("EXISTS (SELECT 1 FROM version v WHERE v.id = t.current AND ");
+            updated.add(Sql::any(self.dates(filter, ("v.at", "v.at + 1"))?)).push(")");
+            return Ok(Test { on: None, any: vec![updated], not: false, width: u8::MAX });
         }
         let found = self.index.plan.parameter(&self.query.kind, &filter.parameter);
         let (number, parameter) = found.ok_or_else(|| unfit(filter))?;
         let number = self.index.number(number);
-        let test = |table, any, width| Test { on: Some((table, number)), any, width };
+        // What is not there drives nothing.
+        let test =
+            |table, any, width| Test { on: Some((table, number)), any, not: filter.not, width: if filter.not { u8::MAX } else { width } };
+        let table = match parameter.kind {
+            ParameterType::Token => "token",
+            ParameterType::String => "string",
+            ParameterType::Date => "date",
+            ParameterType::Reference => "reference",
+        };
+        if let [Operand::Missing(missing)] = filter.any.as_slice() {
+            let width = if *missing { u8::MAX } else { 9 };
+            return Ok(Test { on: Some((table, number)), any: vec![Sql::new("1")], not: *missing, width });
+        }
+        if filter.any.iter().all(|operand| matches!(operand, Operand::Exact(_))) && parameter.kind == ParameterType::String {
+            // Strings as they stand are kept among the tokens, under their own parameter.
+            let texts =
+                filter.any.iter().filter_map(|operand| if let Operand::Exact(text) = operand { Some(text.clone().into()) } else { None });
+            return Ok(test("token", vec![Sql::within("t.code", texts.collect())], 4));
+        }
         match parameter.kind {
             ParameterType::Token => {
                 let narrow = filter.any.iter().all(|operand| matches!(operand, Operand::Token { system: Some(_), code: Some(_) }));
                 let width = if filter.parameter == "identifier" { 1 } else { 5 } + u8::from(!narrow);
-                Ok(test("token", self.tokens(filter)?, width))
+                Ok(test(table, self.tokens(filter)?, width))
             }
-            ParameterType::String => Ok(test("string", self.strings(filter)?, 4)),
-            ParameterType::Date => Ok(test("date", self.dates(filter)?, 7)),
-            ParameterType::Reference => Ok(test("reference", vec![self.references(filter)?], 2)),
+            ParameterType::String => {
+                let anywhere = filter.any.iter().any(|operand| matches!(operand, Operand::Contains(_)));
+                Ok(test(table, self.strings(filter)?, if anywhere { 8 } else { 4 }))
+            }
+            ParameterType::Date => Ok(test(table, self.dates(filter, ("t.low", "t.high"))?, 7)),
+            ParameterType::Reference => Ok(test(table, vec![self.references(filter)?], 2)),
         }
     }
 
@@ -251,14 +283,15 @@ impl<'a> Search<'a> {
                 let end = format!("{prefix}{}", char::MAX);
                 Ok(Sql::with("(t.value >= ? AND t.value < ?)", [prefix.clone().into(), end.into()]))
             }
+            Operand::Contains(part) => Ok(Sql::with("instr(t.value, ?) > 0", [part.clone().into()])),
             _ => Err(unfit(filter)),
         };
         filter.any.iter().map(one).collect()
     }
 
-    fn dates(&self, filter: &Filter) -> Result<Vec<Sql>, StoreError> {
+    fn dates(&self, filter: &Filter, (from, to): (&str, &str)) -> Result<Vec<Sql>, StoreError> {
         let one = |operand: &Operand| match operand {
-            Operand::Date { prefix, low, high } => Ok(date("t.low", "t.high", *prefix, *low, *high, self.now)),
+            Operand::Date { prefix, low, high } => Ok(date(from, to, *prefix, *low, *high, self.now)),
             _ => Err(unfit(filter)),
         };
         filter.any.iter().map(one).collect()
@@ -300,6 +333,8 @@ struct Test {
     on: Option<(&'static str, i64)>,
     /// Alternatives, on `t`.
     any: Vec<Sql>,
+    /// None of them may hold.
+    not: bool,
     /// How many resources it may find, by rank.
     width: u8,
 }

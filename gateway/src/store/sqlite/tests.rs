@@ -118,6 +118,10 @@ fn no_search_scans_a_table() {
         vec![],
         vec![("_id", vec![Operand::Id(id(&patient("1")))]), ("family", text())],
         vec![("family", text()), ("identifier", vec![token(None, Some("1"))]), ("birthdate", vec![date(Prefix::Ge, "1970")])],
+        vec![("family", vec![Operand::Exact("A".into())]), ("gender", vec![Operand::Missing(true)])],
+        vec![("family", vec![Operand::Contains("a".into())]), ("_lastUpdated", vec![date(Prefix::Ge, "2026")])],
+        vec![("_lastUpdated", vec![date(Prefix::Ge, "2026")])],
+        vec![("gender", vec![Operand::Missing(true)])],
         vec![("birthdate", vec![date(Prefix::Eq, "1970"), date(Prefix::Eq, "1980")])],
         vec![("identifier", vec![token(Some("urn:mrn"), Some("1"))]), ("birthdate", vec![date(Prefix::Ap, "1970")])],
     ];
