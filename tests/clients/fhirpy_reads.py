@@ -15,6 +15,10 @@ paged = patients.limit(2).fetch_all()
 assert len(paged) == int(count), len(paged)
 assert len({patient["id"] for patient in paged}) == int(count), "a page repeats"
 
+newest = [patient["id"] for patient in patients.sort("-_lastUpdated").limit(2).fetch_all()]
+oldest = [patient["id"] for patient in patients.sort("_lastUpdated").limit(2).fetch_all()]
+assert len(newest) == int(count) and newest == oldest[::-1], "sorted pages"
+
 one = patients.search(identifier=identifier).first()
 assert one is not None and one["resourceType"] == "Patient"
 assert client.reference("Patient", one["id"]).to_resource()["id"] == one["id"]

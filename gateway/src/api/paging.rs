@@ -7,6 +7,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 const TAG_BYTES: usize = 16;
+/// In the first byte: the cursor has a key.
+const KEYED: u8 = 2;
 
 /// Where a page starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +49,10 @@ impl Pager {
 
     /// `query`: whatever must be the same when the link is followed.
     pub fn seal(&self, query: &str, position: &Position) -> String {
-        let mut plain = vec![u8::from(position.cursor.is_some())];
-        plain.extend(position.cursor.as_ref().map_or(0, |cursor| cursor.after).to_be_bytes());
+        let (after, key) = position.cursor.as_ref().map_or((0, None), |cursor| (cursor.after, cursor.key));
+        let mut plain = vec![u8::from(position.cursor.is_some()) + if key.is_some() { KEYED } else { 0 }];
+        plain.extend(after.to_be_bytes());
+        plain.extend(key.map(i64::to_be_bytes).into_iter().flatten());
         if let Some((entry, from)) = &position.rest {
             plain.extend(from.to_be_bytes());
             plain.extend(entry.as_bytes());
@@ -69,11 +73,15 @@ impl Pager {
         }
         let (some, plain) = plain.split_first()?;
         let (after, plain) = plain.split_first_chunk::<8>()?;
+        let (key, plain) = match plain.split_first_chunk::<8>() {
+            Some((key, plain)) if some & KEYED != 0 => (Some(i64::from_be_bytes(*key)), plain),
+            _ => (None, plain),
+        };
         let rest = match plain.split_first_chunk::<4>() {
             Some((from, entry)) => Some((String::from_utf8(entry.to_vec()).ok()?, u32::from_be_bytes(*from))),
             None => None,
         };
-        Some(Position { cursor: (*some == 1).then(|| Cursor { after: i64::from_be_bytes(*after) }), rest })
+        Some(Position { cursor: (some & 1 == 1).then(|| Cursor { after: i64::from_be_bytes(*after), key }), rest })
     }
 
     fn tag(&self, query: &str, plain: &[u8]) -> [u8; TAG_BYTES] {
@@ -103,9 +111,10 @@ mod tests {
     fn a_link_is_good_for_its_query_alone() {
         let pager = Pager::new(&[7; 32]).unwrap();
         for position in [
-            Position::from(Cursor { after: 41 }),
+            Position::from(Cursor { after: 41, key: None }),
+            Position::from(Cursor { after: 41, key: Some(i64::MIN) }),
             Position { cursor: None, rest: Some(("w1-17".into(), 3)) },
-            Position { cursor: Some(Cursor { after: -1 }), rest: Some(("0123456789abcdef0123456789abcdef-123456".into(), 0)) },
+            Position { cursor: Some(Cursor { after: -1, key: None }), rest: Some(("0123456789abcdef0123456789abcdef-123456".into(), 0)) },
         ] {
             let token = pager.seal("Patient?family=a", &position);
             assert_eq!(token, pager.seal("Patient?family=a", &position), "the same page, the same link");
@@ -125,7 +134,7 @@ mod tests {
     #[test]
     fn row_numbers_cannot_be_read_from_links() {
         let pager = Pager::new(&[7; 32]).unwrap();
-        let (one, two) = (pager.seal("q", &Cursor { after: 1 }.into()), pager.seal("q", &Cursor { after: 2 }.into()));
+        let (one, two) = (pager.seal("q", &Cursor { after: 1, key: None }.into()), pager.seal("q", &Cursor { after: 2, key: None }.into()));
         let differing = one.bytes().zip(two.bytes()).filter(|(one, two)| one != two).count();
         assert!(differing > one.len() / 2, "neighbours do not look alike");
     }

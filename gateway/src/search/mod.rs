@@ -17,8 +17,17 @@ pub struct Query {
     pub count: usize,
     /// Whether the matches are counted: on a large answer that costs more than the page.
     pub total: bool,
+    /// By what matches are ordered; `None`: as they came.
+    pub sort: Option<Sort>,
     /// Where the page starts: what the last page's link carried.
     pub cursor: Option<Cursor>,
+}
+
+/// An order of matches: by the earliest value of a date parameter, or backwards by the latest. Those without a value come last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sort {
+    pub parameter: String,
+    pub descending: bool,
 }
 
 /// One parameter with its alternatives.
@@ -72,6 +81,8 @@ pub enum Prefix {
 pub struct Cursor {
     /// Internal row of the last match.
     pub after: i64,
+    /// What a sorted search had for it; `None`: it had no value.
+    pub key: Option<i64>,
 }
 
 /// One version of one resource, as stored.

@@ -2,7 +2,7 @@
 
 use super::plan::Path;
 use super::value::{fold, interval, prefixed, split, unescape};
-use super::{Filter, Operand, Query};
+use super::{Filter, Operand, Query, Sort};
 use jiff::tz::TimeZone;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::borrow::Cow;
@@ -116,7 +116,7 @@ impl Reading<'_> {
         if pairs.len() > PARAMETERS_MAX {
             return Err(problem(ProblemKind::TooCostly, "", "more than 64 parameters"));
         }
-        let query = Query { kind: self.kind.to_owned(), filters: Vec::new(), count: COUNT_DEFAULT, total: true, cursor: None };
+        let query = Query { kind: self.kind.to_owned(), filters: Vec::new(), count: COUNT_DEFAULT, total: true, sort: None, cursor: None };
         let mut asked = Asked { query, applied: Vec::new(), page: None, dropped: Vec::new() };
         let mut count = None;
         for (name, value) in pairs {
@@ -159,6 +159,8 @@ impl Reading<'_> {
                 Ok(Fate::Applied)
             }
             "_total" => Err(problem(ProblemKind::Invalid, name, "not one of none, estimate, accurate")),
+            "_sort" if asked.query.sort.is_some() => Err(problem(ProblemKind::Invalid, name, "given twice")),
+            "_sort" => Ok(self.sort(asked, value)),
             "_summary" if value == "false" => Ok(Fate::Applied),
             "_summary" if value == "count" => {
                 *count = Some(0);
@@ -166,6 +168,21 @@ impl Reading<'_> {
             }
             "_summary" => Ok(Fate::Dropped("this summary is not served; whole resources are given")),
             _ => self.filter(asked, name, value),
+        }
+    }
+
+    /// Another order gives the same matches: one that is not served is left out.
+    fn sort(&self, asked: &mut Asked, value: &str) -> Fate {
+        let (descending, code) = value.strip_prefix('-').map_or((false, value), |code| (true, code));
+        match self.parameters.get(code) {
+            _ if self.kind == "AuditEvent" => Fate::Dropped("the audit is told newest first"),
+            Some(parameter) if parameter.kind == ParameterType::Date => {
+                asked.query.sort = Some(Sort { parameter: code.to_owned(), descending });
+                Fate::Applied
+            }
+            _ => {
+                Fate::Dropped("this order is not served; one date parameter of the type, or _lastUpdated, with or without - before it, is")
+            }
         }
     }
 
@@ -440,6 +457,19 @@ Observation,value-quantity,quantity,valueQuantity,
         assert_eq!(read("Patient", "A%20name%20=x", false).unwrap().dropped[0].parameter, "", "it may be a value");
         assert!(read("Patient", "_summary=false&_format=json&_pretty=true", true).unwrap().query.total);
         assert!(!read("Patient", "_total=none", true).unwrap().query.total);
+    }
+
+    #[test]
+    fn one_date_orders() {
+        let sort = |query: &str| read("Patient", query, false).map(|asked| asked.query.sort);
+        let by = |parameter: &str, descending| Some(Sort { parameter: parameter.into(), descending });
+        assert_eq!(sort("_sort=birthdate").unwrap(), by("birthdate", false));
+        assert_eq!(sort("_sort=-_lastUpdated").unwrap(), by("_lastUpdated", true));
+        for other in ["_sort=family", "_sort=-birthdate,family", "_sort=", "_sort=--birthdate", "_sort=+birthdate"] {
+            assert_eq!(sort(other).unwrap(), None, "{other}");
+            assert!(read("Patient", other, true).is_err(), "{other}");
+        }
+        assert!(sort("_sort=birthdate&_sort=_lastUpdated").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
 use crate::intake::Warrant;
 use crate::search::value::{fold, interval};
-use crate::search::{Cursor, Filter, Operand, Prefix, Query};
+use crate::search::{Cursor, Filter, Operand, Prefix, Query, Sort};
 use crate::state::{Memory, Rendered, place};
 use contract::{
     Authority, Class, Contribution, Frame, IdKey, Issue, IssueCode, Json, Key, Membership, OutcomeKind, Rank, Severity, Slot, Statement,
@@ -31,7 +31,7 @@ macro_rules! for_engine {
         crate::store::tests::for_engine!($new; a_message_is_stored_whole, the_same_bytes_are_stored_once, what_was_not_stored_is_admitted_again_at_its_place,
             many_senders_of_one_new_patient_make_one, an_unchanged_body_makes_no_version, a_batch_that_fails_leaves_nothing,
             what_became_durable_unseen_is_a_duplicate, crashes_anywhere_change_nothing, a_patient_sees_its_own_compartment_alone,
-            a_version_is_authorized_by_its_own_compartment_too, searches_say_what_r4_says, modifiers_say_what_r4_says, modifiers_tell_nothing_of_others, dates_compare_as_intervals, pages_follow_one_another,
+            a_version_is_authorized_by_its_own_compartment_too, searches_say_what_r4_says, modifiers_say_what_r4_says, modifiers_tell_nothing_of_others, sorted_pages_hold_everything_once, dates_compare_as_intervals, pages_follow_one_another,
             a_merged_patient_answers_for_both, an_item_that_dies_is_deleted, a_binary_lies_where_its_document_lies, the_audit_is_searched_newest_first,
             the_journal_is_filtered, a_full_queue_is_busy, a_process_left_behind_is_refused, control_ids_used_twice_are_a_finding);
     };
@@ -173,7 +173,7 @@ pub(super) fn bound(patient: &Key) -> Grant {
 
 pub(super) fn query(kind: &str, filters: Vec<(&str, Vec<Operand>)>) -> Query {
     let filters = filters.into_iter().map(|(parameter, any)| Filter { parameter: parameter.into(), any, not: false });
-    Query { kind: kind.into(), filters: filters.collect(), count: 50, total: true, cursor: None }
+    Query { kind: kind.into(), filters: filters.collect(), count: 50, total: true, sort: None, cursor: None }
 }
 
 pub(super) fn token(system: Option<&str>, code: Option<&str>) -> Operand {
@@ -654,6 +654,65 @@ pub(super) fn modifiers_tell_nothing_of_others(engine: &dyn Engine) {
     let other = Message::at(2).says(&patient("2"), r#"{"name":[{"family":"Müller"}]}"#).says(&patient("3"), r#"{"gender":"male"}"#);
     send(&*store, "two", other).unwrap();
     assert_eq!(ask(&*store), alone);
+}
+
+/// What has no value comes last in either direction; equal values, and what comes in between pages, repeat and hide nothing.
+pub(super) fn sorted_pages_hold_everything_once(engine: &dyn Engine) {
+    let store = plain(engine);
+    let one = patient("1");
+    let mut message = Message::at(1).says(&one, "{}").says(&patient("2"), "{}");
+    let values = [
+        r#","effectiveDateTime":"2026-02-03""#,
+        "",
+        r#","effectiveDateTime":"2026-02-01""#,
+        r#","effectiveDateTime":"2026-02-03""#,
+        r#","effectivePeriod":{"start":"2026-01-01","end":"2026-03-01"}"#,
+        "",
+    ];
+    for (number, value) in values.iter().enumerate() {
+        let (key, body) = observation(&number.to_string(), &one, value);
+        message = message.says(&key, &body);
+    }
+    send(&*store, "one", message).unwrap();
+    let name: BTreeMap<String, usize> =
+        (0..values.len()).map(|number| (id(&observation(&number.to_string(), &one, "").0), number)).collect();
+    let walk = |grant: &Grant, parameter: &str, descending: bool, count: usize, between: &dyn Fn()| {
+        let mut asked = query("Observation", vec![]);
+        asked.sort = Some(Sort { parameter: parameter.into(), descending });
+        asked.count = count;
+        let mut all = Vec::new();
+        loop {
+            let page = store.search(grant, &asked).unwrap();
+            assert!(page.matches.len() <= count && !page.matches.is_empty());
+            all.extend(page.matches.iter().filter_map(|version| name.get(&version.id).copied()));
+            between();
+            let Some(next) = page.next else { return all };
+            asked.cursor = Some(next);
+        }
+    };
+    let rows = walk(&everything(), "_lastUpdated", false, 6, &|| {});
+    // Rows of one message come in no order of ours: those that tie are told by their rows.
+    let tie = |numbers: [usize; 2]| rows.iter().copied().filter(|number| numbers.contains(number)).collect::<Vec<_>>();
+    let ascending = [vec![4, 2], tie([0, 3]), tie([1, 5])].concat();
+    let descending = [vec![4], tie([0, 3]), vec![2], tie([1, 5])].concat();
+    for count in 1..8 {
+        for grant in [everything(), bound(&one)] {
+            assert_eq!(walk(&grant, "date", false, count, &|| {}), ascending, "{count}");
+            assert_eq!(walk(&grant, "date", true, count, &|| {}), descending, "{count}");
+        }
+    }
+    let sequence = std::cell::Cell::new(0);
+    let between = || {
+        let number = sequence.replace(sequence.get() + 1);
+        let (key, body) = observation(&format!("new{number}"), &patient("2"), r#","effectiveDateTime":"2026-02-02""#);
+        send(&*store, &format!("new{number}"), Message::at(2).says(&key, &body)).unwrap();
+    };
+    assert_eq!(walk(&bound(&one), "date", false, 2, &between), ascending);
+    assert_eq!(walk(&bound(&one), "date", true, 2, &between), descending, "another's results change no page");
+    assert_eq!(walk(&everything(), "date", true, 20, &|| {}), descending);
+    let mut asked = query("Patient", vec![]);
+    asked.sort = Some(Sort { parameter: "family".into(), descending: false });
+    assert!(matches!(store.search(&everything(), &asked), Err(StoreError::Refused(_))));
 }
 
 pub(super) fn dates_compare_as_intervals(engine: &dyn Engine) {

@@ -136,8 +136,8 @@ impl Store for Fake {
         let from = cursor.map_or(i64::MAX, |cursor| cursor.after);
         let rest: Vec<&Version> = row.versions.iter().rev().filter(|one| i64::try_from(one.version).unwrap() < from).collect();
         let matches: Vec<Version> = rest.iter().take(count).map(|one| (*one).clone()).collect();
-        let next =
-            (rest.len() > count).then(|| Cursor { after: matches.last().map_or(i64::MAX, |one| i64::try_from(one.version).unwrap()) });
+        let next = (rest.len() > count)
+            .then(|| Cursor { after: matches.last().map_or(i64::MAX, |one| i64::try_from(one.version).unwrap()), key: None });
         Ok(Some(Page { matches, total: row.versions.len() as u64, next }))
     }
 
@@ -159,7 +159,7 @@ impl Store for Fake {
             .collect();
         let from = query.cursor.as_ref().map_or(0, |cursor| cursor.after);
         let rest: Vec<&&Row> = all.iter().filter(|row| row.number > from).collect();
-        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].number });
+        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].number, key: None });
         let matches = rest.iter().take(query.count).map(|row| row.versions.last().unwrap().clone()).collect();
         Ok(Page { matches, total: all.len() as u64, next })
     }
@@ -188,7 +188,7 @@ impl Store for Fake {
         let total = all.iter().map(|(_, _, entry)| entry.patients.len().max(1) as u64).sum();
         let from = query.cursor.as_ref().map_or(i64::MAX, |cursor| cursor.after);
         let rest: Vec<&(i64, String, &Entry)> = all.iter().filter(|(number, ..)| *number < from).collect();
-        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].0 });
+        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].0, key: None });
         let entries = rest.iter().take(query.count).map(|(_, id, entry)| (id.clone(), (*entry).clone())).collect();
         Ok(AuditPage { entries, total, next })
     }

@@ -7,7 +7,7 @@ use super::read::{current, more, patient_row};
 use super::sql::Sql;
 use crate::access::{Grant, Permission, Predicate};
 use crate::search::parse::ParameterType;
-use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query};
+use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query, Sort};
 use crate::store::StoreError;
 use jiff::Timestamp;
 use rusqlite::types::Value;
@@ -26,7 +26,8 @@ pub(super) fn search(
     now: Timestamp,
 ) -> Result<Page, StoreError> {
     let mut page = Page::default();
-    let Some(matches) = Search::select(connection, index, grant, query, now)? else { return Ok(page) };
+    let Some(search) = Search::open(connection, index, grant, query, now)? else { return Ok(page) };
+    let matches = search.matches()?;
     if query.total || query.count == 0 {
         let mut count = Sql::new("SELECT count(*) FROM (");
         count.add(matches.clone()).push(")");
@@ -38,27 +39,24 @@ pub(super) fn search(
             return Ok(page);
         }
     }
-    let mut select = Sql::new("SELECT m.id, k.name FROM (");
-    let after = query.cursor.as_ref().map_or(0, |cursor| cursor.after);
-    select
-        .add(matches)
-        .add(Sql::with(") m JOIN key k ON k.id = m.id WHERE m.id > ? ORDER BY m.id LIMIT ?", [after.into(), more(query.count).into()]));
+    let select = search.page(matches)?;
     let found = connection.prepare_cached(&select.text).and_then(|mut statement| {
-        let rows =
-            statement.query_map(params_from_iter(select.values), |row| Ok((row.get::<_, i64>(0)?, id_of(row.get_ref(1)?.as_blob()?))))?;
+        let rows = statement.query_map(params_from_iter(select.values), |row| {
+            Ok((Cursor { after: row.get(0)?, key: row.get(2)? }, id_of(row.get_ref(1)?.as_blob()?)))
+        })?;
         rows.collect::<Result<Vec<_>, _>>()
     });
     let mut found = found?;
     if found.len() > query.count {
         found.truncate(query.count);
-        page.next = found.last().map(|(last, _)| Cursor { after: *last });
+        page.next = found.last().map(|(last, _)| last.clone());
     }
-    let (mut bytes, mut last) = (0, 0);
+    let (mut bytes, mut last) = (0, Cursor::default());
     for (row, id) in found {
-        if let Some(version) = current(connection, query.kind.clone(), id, row)? {
+        if let Some(version) = current(connection, query.kind.clone(), id, row.after)? {
             bytes += version.body.as_ref().map_or(0, Vec::len);
             if bytes > page_bytes && !page.matches.is_empty() {
-                page.next = Some(Cursor { after: last });
+                page.next = Some(last);
                 break;
             }
             page.matches.push(version);
@@ -80,14 +78,14 @@ struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A select of `id`, of every resource that matches; `None`: nothing does.
-    fn select(
+    /// `None`: nothing matches.
+    fn open(
         connection: &'a Connection,
         index: &'a Index,
         grant: &Grant,
         query: &'a Query,
         now: Timestamp,
-    ) -> Result<Option<Sql>, StoreError> {
+    ) -> Result<Option<Self>, StoreError> {
         let predicate = grant.predicate(&query.kind, Permission::Search);
         let Some(kind) = find_kind(connection, &query.kind)? else { return Ok(None) };
         let bound = match predicate {
@@ -98,9 +96,49 @@ impl<'a> Search<'a> {
                 None => return Ok(None),
             },
         };
-        Self { connection, index, query, kind, bound, now }.matches().map(Some)
+        Ok(Some(Self { connection, index, query, kind, bound, now }))
     }
 
+    /// A select of `id`, `name` and the key of the order, of the matches behind the cursor. The row is the last key: no two
+    /// matches are equal, and none is told twice when others come between.
+    fn page(&self, matches: Sql) -> Result<Sql, StoreError> {
+        let (after, key) = self.query.cursor.as_ref().map_or((0, None), |cursor| (cursor.after, cursor.key));
+        let mut select = Sql::new("SELECT m.id, k.name, m.s FROM (SELECT m.id AS id, ");
+        let Some(sort) = &self.query.sort else {
+            select.push("NULL AS s FROM (").add(matches).push(") m) m JOIN key k ON k.id = m.id WHERE ");
+            select.add(Sql::with("m.id > ? ORDER BY m.id LIMIT ?", [after.into(), more(self.query.count).into()]));
+            return Ok(select);
+        };
+        select.push("(").add(self.key(sort)?).push(") AS s FROM (").add(matches).push(") m) m JOIN key k ON k.id = m.id WHERE ");
+        let (beyond, order) = if sort.descending { ("<", "DESC") } else { (">", "ASC") };
+        select.add(match (&self.query.cursor, key) {
+            (None, _) => Sql::new("1"),
+            (Some(_), None) => Sql::with("(m.s IS NULL AND m.id > ?)", [after.into()]),
+            (Some(_), Some(key)) => {
+                Sql::with(&format!("(m.s {beyond} ? OR (m.s = ? AND m.id > ?) OR m.s IS NULL)"), [key.into(), key.into(), after.into()])
+            }
+        });
+        select.add(Sql::with(&format!(" ORDER BY m.s IS NULL, m.s {order}, m.id LIMIT ?"), [more(self.query.count).into()]));
+        Ok(select)
+    }
+
+    /// What a match is ordered by: a select of one value.
+    fn key(&self, sort: &Sort) -> Result<Sql, StoreError> {
+        if sort.parameter == "_lastUpdated" {
+            return Ok(Sql::new("SELECT v.at FROM resource r JOIN version v ON v.id = r.current WHERE r.id = m.id"));
+        }
+        let found = self.index.plan.parameter(&self.query.kind, &sort.parameter);
+        let (number, _) = found.filter(|(_, parameter)| parameter.kind == ParameterType::Date).ok_or_else(|| {
+            StoreError::Refused(format!("the parameter {} is not indexed, or is no date: nothing is ordered by it", sort.parameter))
+        })?;
+        let value = if sort.descending { "max(t.high)" } else { "min(t.low)" };
+        let text = format!("SELECT {value} FROM date t WHERE t.resource = m.id AND +t.parameter = ? AND ");
+        let mut key = Sql::with(&text, [self.index.number(number).into()]);
+        key.add(self.granted("t.resource"));
+        Ok(key)
+    }
+
+    /// A select of `id`, of every resource that matches.
     fn matches(&self) -> Result<Sql, StoreError> {
         let mut tests = self.query.filters.iter().map(|filter| self.test(filter)).collect::<Result<Vec<_>, _>>()?;
         // The compartment is the better driver where no filter is narrower.
@@ -385,11 +423,12 @@ fn unfit(filter: &Filter) -> StoreError {
     StoreError::Refused(format!("the parameter {} is not indexed, or not for such a value", filter.parameter))
 }
 
-/// SQLite's plan for a search and its count.
+/// SQLite's plan for a page of a search.
 #[cfg(test)]
 pub(super) fn explain(connection: &Connection, index: &Index, grant: &Grant, query: &Query) -> Result<Vec<String>, StoreError> {
-    let Some(matches) = Search::select(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
-    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", matches.text))?;
-    let rows = statement.query_map(params_from_iter(matches.values), |row| row.get::<_, String>(3))?;
+    let Some(search) = Search::open(connection, index, grant, query, Timestamp::UNIX_EPOCH)? else { return Ok(Vec::new()) };
+    let page = search.page(search.matches()?)?;
+    let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", page.text))?;
+    let rows = statement.query_map(params_from_iter(page.values), |row| row.get::<_, String>(3))?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -60,7 +60,7 @@ pub(super) fn history(
         bytes += stored.body.as_ref().map_or(0, Vec::len);
         let is_full = page.matches.len() == count || bytes > bytes_max;
         if is_full && !page.matches.is_empty() {
-            page.next = Some(Cursor { after: last });
+            page.next = Some(Cursor { after: last, key: None });
             break;
         }
         last = stored.version;

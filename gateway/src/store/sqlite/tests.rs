@@ -3,7 +3,7 @@
 use super::*;
 use crate::audit::Action;
 use crate::audit::chain::{Report, verify};
-use crate::search::{Operand, Prefix};
+use crate::search::{Operand, Prefix, Sort};
 use crate::state::Finding;
 use crate::store::tests::{
     Engine, Message, arrival, at, clock, date, entry, everything, for_engine, id, patient, plain, query, send, token, wait,
@@ -126,8 +126,11 @@ fn no_search_scans_a_table() {
         vec![("identifier", vec![token(Some("urn:mrn"), Some("1"))]), ("birthdate", vec![date(Prefix::Ap, "1970")])],
     ];
     for grant in [everything(), crate::store::tests::bound(&patient("1"))] {
-        for filters in &filters {
-            let asked = query("Patient", filters.clone());
+        for (filters, sort) in
+            filters.iter().flat_map(|filters| [None, Some("birthdate"), Some("_lastUpdated")].map(|sort| (filters, sort)))
+        {
+            let mut asked = query("Patient", filters.clone());
+            asked.sort = sort.map(|parameter| Sort { parameter: parameter.into(), descending: true });
             let plans = store.landbridge.read(|connection| query::explain(connection, &store.index, &grant, &asked)).unwrap();
             for step in plans {
                 let own = ["SCAN m", "SCAN d", "SCAN (subquery", "SCAN a USING COVERING INDEX resource_kind"];
