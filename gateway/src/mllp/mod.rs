@@ -150,9 +150,11 @@ impl Line {
                 None => {}
             }
             // A receiver that leaves the trailing 0D out is waited for no longer than a sender that does.
-            let grace = if self.frames.waits_for_trailer() { TRAILER_GRACE } else { self.reply_time };
-            match timeout(grace, self.stream.read_buf(self.frames.space())).await {
-                Ok(Ok(read)) if read > 0 => {}
+            let ends_soon = self.frames.waits_for_trailer();
+            let read = self.stream.read_buf(self.frames.space());
+            let read = if ends_soon { timeout(TRAILER_GRACE, read).await.unwrap_or(Ok(0)) } else { read.await };
+            match read {
+                Ok(read) if read > 0 => {}
                 _ => return self.frames.end_at_separator().ok_or(Unacknowledged::Closed),
             }
         }
