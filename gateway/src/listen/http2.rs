@@ -183,21 +183,12 @@ impl Body for Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::https::tests::LIMITS;
     use http_body_util::{BodyExt, Empty};
     use hyper::client::conn::http2::{self as client, SendRequest};
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::sync::watch;
     use tokio::task::JoinHandle;
-
-    const LIMITS: Limits = Limits {
-        connections: 2,
-        frame_bytes: 1000,
-        frame_time: Duration::from_secs(20),
-        handshake_time: Duration::from_secs(20),
-        idle_time: Duration::from_millis(100),
-        write_time: Duration::from_millis(30),
-        connection_age: None,
-    };
 
     type Task = JoinHandle<Option<&'static str>>;
 

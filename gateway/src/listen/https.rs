@@ -210,13 +210,13 @@ fn is_type(segment: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::intake::double::Memory;
     use std::sync::atomic::Ordering;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
-    const LIMITS: Limits = Limits {
+    pub const LIMITS: Limits = Limits {
         connections: 2,
         frame_bytes: 1000,
         frame_time: Duration::from_secs(20),
