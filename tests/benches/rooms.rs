@@ -12,7 +12,8 @@ use gateway::access::Grant;
 use gateway::config::Config;
 use gateway::intake::{Door, Intake, Judged, Peer};
 use gateway::search::Query;
-use gateway::search::parse::{Reading, pairs};
+use gateway::search::parse::{Reading, What, pairs};
+use gateway::search::plan::Plan;
 use gateway::serve::{Parts, store};
 use hl7v2::er7::Message;
 use hl7v2::structure::Structures;
@@ -157,7 +158,9 @@ fn query(kind: &str, parameters: &str) -> Query {
     let parameters_of_kind = table.into_iter().filter(|((of, _), _)| of == kind).map(|((_, code), parameter)| (code, parameter)).collect();
     let reading = Reading {
         kind,
+        what: What::Search,
         parameters: &parameters_of_kind,
+        plan: &Plan::built_in(),
         timezone: &jiff::tz::TimeZone::UTC,
         base_url: "https://localhost:8443/fhir",
         strict: true,

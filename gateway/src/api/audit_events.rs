@@ -160,7 +160,7 @@ fn fits(filter: &Filter, event: &Rendered) -> bool {
 /// An entry by its own id.
 async fn entry(corridor: &Corridor, grant: &Arc<Grant>, id: &str) -> Result<Option<Entry>, Fault> {
     let filter = Filter { parameter: "_id".into(), any: vec![Operand::Id(id.to_owned())], not: false };
-    let query = Query { kind: KIND.into(), filters: vec![filter], count: 1, total: false, sort: None, cursor: None };
+    let query = Query { kind: KIND.into(), filters: vec![filter], count: 1, ..Query::default() };
     let page = corridor.look(grant, move |store, grant| store.audit_search(grant, &query)).await?;
     Ok(page.entries.into_iter().find(|(found, _)| found == id).map(|(_, entry)| entry))
 }

@@ -65,8 +65,9 @@ impl<'a> Bundle<'a> {
         Self::new("searchset", total, this, next)
     }
 
-    pub fn history(total: u64, this: String, next: Option<String>) -> Self {
-        Self::new("history", Some(total), this, next)
+    /// `total`: where it was counted.
+    pub fn history(total: Option<u64>, this: String, next: Option<String>) -> Self {
+        Self::new("history", total, this, next)
     }
 
     fn new(kind: &'static str, total: Option<u64>, this: String, next: Option<String>) -> Self {
@@ -77,11 +78,20 @@ impl<'a> Bundle<'a> {
 
     /// `body`: a resource's JSON. `None` if it is not JSON: then the store holds what it should not.
     pub fn found(&mut self, full_url: String, body: &'a [u8]) -> Option<()> {
+        self.entry("match", full_url, body)
+    }
+
+    /// What came along with the matches.
+    pub fn included(&mut self, full_url: String, body: &'a [u8]) -> Option<()> {
+        self.entry("include", full_url, body)
+    }
+
+    fn entry(&mut self, mode: &'static str, full_url: String, body: &'a [u8]) -> Option<()> {
         let resource = serde_json::from_slice(body).ok()?;
         self.entry.push(Entry {
             full_url: Some(full_url),
             resource: Some(resource),
-            search: Some(Mode { mode: "match" }),
+            search: Some(Mode { mode }),
             request: None,
             response: None,
         });

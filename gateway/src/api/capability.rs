@@ -8,18 +8,20 @@ use contract::Json;
 use fhir_sdk::r4b::codes;
 use fhir_sdk::r4b::resources::{
     CapabilityStatement, CapabilityStatementImplementation, CapabilityStatementRest, CapabilityStatementRestResource,
-    CapabilityStatementRestResourceInteraction, CapabilityStatementRestResourceSearchParam, CapabilityStatementRestSecurity,
-    CapabilityStatementSoftware,
+    CapabilityStatementRestResourceInteraction, CapabilityStatementRestResourceOperation, CapabilityStatementRestResourceSearchParam,
+    CapabilityStatementRestSecurity, CapabilityStatementSoftware,
 };
 use fhir_sdk::r4b::types::{CodeableConcept, Coding, Extension, ExtensionValue};
 
 /// The extension by which older clients find the token endpoint; without it they take the server for open.
 const OAUTH_URIS: &str = "http://fhir-registry.smarthealthit.org/StructureDefinition/oauth-uris";
 
+const EVERYTHING: &str = "http://hl7.org/fhir/OperationDefinition/Patient-everything";
+
 /// `metadata`. Errors only where a served type is none of R4.
 pub fn statement(served: &[Served], settings: &Settings) -> Result<Bytes, String> {
     let wrong = |error: fhir_sdk::BuilderError| format!("the CapabilityStatement cannot be made: {error}");
-    let resources = served.iter().map(|row| resource(row).map(Some)).collect::<Result<Vec<_>, _>>()?;
+    let resources = served.iter().map(|row| resource(row, served).map(Some)).collect::<Result<Vec<_>, _>>()?;
     let smart = Coding::builder()
         .system("http://terminology.hl7.org/CodeSystem/restful-security-service".into())
         .code("SMART-on-FHIR".into())
@@ -61,9 +63,15 @@ pub fn statement(served: &[Served], settings: &Settings) -> Result<Bytes, String
     Ok(typed::to_bytes(statement).map_err(|_| "the CapabilityStatement cannot be written".to_owned())?.into())
 }
 
-fn resource(row: &Served) -> Result<CapabilityStatementRestResource, String> {
+fn resource(row: &Served, served: &[Served]) -> Result<CapabilityStatementRestResource, String> {
     let wrong = |error: fhir_sdk::BuilderError| format!("served.csv {}: {error}", row.kind);
-    let flags = [(row.read, "read"), (row.vread, "vread"), (row.history, "history-instance"), (row.search, "search-type")];
+    let flags = [
+        (row.read, "read"),
+        (row.vread, "vread"),
+        (row.history, "history-instance"),
+        (row.type_history, "history-type"),
+        (row.search, "search-type"),
+    ];
     let interactions = flags
         .into_iter()
         .filter(|(served, _)| *served)
@@ -84,6 +92,18 @@ fn resource(row: &Served) -> Result<CapabilityStatementRestResource, String> {
         })
         .collect::<Result<Vec<_>, _>>()
         .map_err(wrong)?;
+    let references = |row: &Served| {
+        let references =
+            row.parameters.iter().filter(|(_, parameter)| parameter.kind == ParameterType::Reference && row.kind != "AuditEvent");
+        references.map(|(code, parameter)| (format!("{}:{code}", row.kind), parameter.targets.clone())).collect::<Vec<_>>()
+    };
+    let includes = references(row).into_iter().map(|(name, _)| Some(name)).collect();
+    let pointing =
+        served.iter().flat_map(references).filter(|(_, targets)| row.kind != "AuditEvent" && row.search && targets.contains(&row.kind));
+    let operations = match row.everything {
+        true => vec![Some(operation("everything", EVERYTHING).map_err(wrong)?)],
+        false => Vec::new(),
+    };
     let versioning = if row.vread { codes::ResourceVersionPolicy::Versioned } else { codes::ResourceVersionPolicy::NoVersion };
     CapabilityStatementRestResource::builder()
         .r#type(row.kind.parse().map_err(|_| format!("served.csv {}: not a resource type", row.kind))?)
@@ -91,9 +111,16 @@ fn resource(row: &Served) -> Result<CapabilityStatementRestResource, String> {
         .versioning(versioning)
         .read_history(row.history)
         .conditional_read(codes::ConditionalReadStatus::FullSupport)
+        .search_include(includes)
+        .search_rev_include(pointing.map(|(name, _)| Some(name)).collect())
         .search_param(parameters)
+        .operation(operations)
         .build()
         .map_err(wrong)
+}
+
+fn operation(name: &str, definition: &str) -> Result<CapabilityStatementRestResourceOperation, fhir_sdk::BuilderError> {
+    CapabilityStatementRestResourceOperation::builder().name(name.into()).definition(definition.into()).build()
 }
 
 /// `.well-known/smart-configuration` (SMART App Launch 2.2, *Conformance*): what this server itself keeps, and where

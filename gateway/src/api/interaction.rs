@@ -23,6 +23,14 @@ pub enum Interaction {
         kind: String,
         id: String,
     },
+    /// Of all resources of a type.
+    TypeHistory {
+        kind: String,
+    },
+    /// `Patient/ID/$everything`.
+    Everything {
+        id: String,
+    },
     /// `form`: by POST, with parameters in the body too.
     Search {
         kind: String,
@@ -71,6 +79,8 @@ impl Interaction {
             [_] if row.search => fetch(Self::Search { kind, form: false }),
             [_, "_search"] if row.search && method == "POST" => Ok(Self::Search { kind, form: true }),
             [_, "_search"] if row.search => Err(Unfit::Method("POST")),
+            [_, "_history"] if row.type_history => fetch(Self::TypeHistory { kind }),
+            [_, id, "$everything"] if row.everything && is_name(id) => fetch(Self::Everything { id: (*id).to_owned() }),
             [_, id] if row.read && is_name(id) => fetch(Self::Read { kind, id: (*id).to_owned() }),
             [_, id, "_history"] if row.history && is_name(id) => fetch(Self::History { kind, id: (*id).to_owned() }),
             [_, id, "_history", version] if row.vread && is_name(id) => {
@@ -83,8 +93,11 @@ impl Interaction {
     pub fn rule(&self) -> Rule {
         match self {
             Self::Capabilities | Self::SmartConfiguration => Rule::Public,
-            // SMART: r is read, vread and the instance's history; s is search.
-            Self::Read { kind, .. } | Self::Vread { kind, .. } | Self::History { kind, .. } => Rule::Scope(kind.clone(), Permission::Read),
+            // SMART: r is read, vread and history; s is search. What $everything holds beside the Patient is judged by type.
+            Self::Read { kind, .. } | Self::Vread { kind, .. } | Self::History { kind, .. } | Self::TypeHistory { kind } => {
+                Rule::Scope(kind.clone(), Permission::Read)
+            }
+            Self::Everything { .. } => Rule::Scope("Patient".to_owned(), Permission::Read),
             Self::Search { kind, .. } => Rule::Scope(kind.clone(), Permission::Search),
         }
     }
@@ -95,7 +108,9 @@ impl Interaction {
             Self::Capabilities | Self::SmartConfiguration => None,
             Self::Read { .. } => Some(Action::Read),
             Self::Vread { .. } => Some(Action::Vread),
-            Self::History { .. } => Some(Action::History),
+            Self::History { .. } | Self::TypeHistory { .. } => Some(Action::History),
+            // A query, as its entry's request tells.
+            Self::Everything { .. } => Some(Action::Search),
             Self::Search { .. } => Some(Action::Search),
         }
     }
@@ -116,6 +131,8 @@ mod tests {
             read: true,
             vread: true,
             history: true,
+            type_history: kind == "Patient",
+            everything: kind == "Patient",
             search,
             parameters: std::collections::BTreeMap::new(),
         };
@@ -137,6 +154,8 @@ mod tests {
         check("POST", "/fhir/Patient/_search", Ok(Interaction::Search { kind: kind.clone(), form: true }));
         check("GET", "/fhir/Patient/a-1.B", Ok(Interaction::Read { kind: kind.clone(), id: id.clone() }));
         check("GET", "/fhir/Patient/a-1.B/_history", Ok(Interaction::History { kind: kind.clone(), id: id.clone() }));
+        check("GET", "/fhir/Patient/_history", Ok(Interaction::TypeHistory { kind: kind.clone() }));
+        check("GET", "/fhir/Patient/a-1.B/$everything", Ok(Interaction::Everything { id: id.clone() }));
         check("GET", "/fhir/Patient/a-1.B/_history/2", Ok(Interaction::Vread { kind, id, version: "2".into() }));
         for (method, path, allow) in [
             ("POST", "/fhir/metadata", "GET, HEAD"),
@@ -163,8 +182,9 @@ mod tests {
             "/fhir/patient/1",
             "/fhir/Martian/1",
             "/fhir/Patient/$everything",
-            "/fhir/Patient/1/$everything",
-            "/fhir/Patient/_history",
+            "/fhir/Binary/1/$everything",
+            "/fhir/Binary/_history",
+            "/fhir/Patient/1/$validate",
             "/fhir/_history",
             "/fhir/_search",
             "/fhir/Patient/1/Observation",

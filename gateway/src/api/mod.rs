@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::connection::ConnectionInfo;
 use crate::refusals::Refusals;
 use crate::search::parse::{Parameters, pairs};
+use crate::search::plan::Plan;
 use crate::store::{Store, StoreError};
 use answer::Answer;
 use bytes::Bytes;
@@ -82,6 +83,7 @@ struct Corridor {
     /// Path of the base URL, without a slash at the end.
     base: String,
     served: Vec<Served>,
+    plan: Arc<Plan>,
     pager: Pager,
     refusals: Refusals,
     metadata: Bytes,
@@ -108,6 +110,7 @@ impl Api {
             smart: capability::smart(&served, &settings),
             reads: Throttle::new(READS_AT_ONCE, WAIT_MAX),
             searches: Throttle::new(2 * std::thread::available_parallelism().map_or(2, usize::from), WAIT_MAX),
+            plan: Plan::built_in(),
             store,
             verifier,
             settings,
@@ -278,6 +281,8 @@ impl Corridor {
             Interaction::Read { kind, id } => read::read(self, &grant, &parts.headers, kind, id).await,
             Interaction::Vread { kind, id, version } => read::vread(self, &grant, &parts.headers, kind, id, &version).await,
             Interaction::History { kind, id } => read::history(self, &grant, &parameters, strict, kind, id).await,
+            Interaction::TypeHistory { kind } => read::type_history(self, &grant, &parameters, strict, kind).await,
+            Interaction::Everything { id } => search::everything(self, &grant, &parameters, strict, id).await,
             Interaction::Search { .. } => search::search(self, &grant, row, &parameters, strict).await,
             Interaction::Capabilities | Interaction::SmartConfiguration => Err(Fault::Exception),
         }
@@ -327,9 +332,12 @@ impl Corridor {
                 answer.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 Ok(answer)
             }
-            Interaction::Read { .. } | Interaction::Vread { .. } | Interaction::History { .. } | Interaction::Search { .. } => {
-                Err(Fault::Exception)
-            }
+            Interaction::Read { .. }
+            | Interaction::Vread { .. }
+            | Interaction::History { .. }
+            | Interaction::TypeHistory { .. }
+            | Interaction::Everything { .. }
+            | Interaction::Search { .. } => Err(Fault::Exception),
         }
     }
 

@@ -1,14 +1,14 @@
 //! Paging links: what they carry is opaque, the same for the same page, and good for the query that made it alone.
 
-use crate::search::Cursor;
+use crate::search::{Cursor, SortKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 const TAG_BYTES: usize = 16;
-/// In the first byte: the cursor has a key.
-const KEYED: u8 = 2;
+/// A link's token, in bytes.
+const TOKEN_BYTES_MAX: usize = 4096;
 
 /// Where a page starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,14 +49,7 @@ impl Pager {
 
     /// `query`: whatever must be the same when the link is followed.
     pub fn seal(&self, query: &str, position: &Position) -> String {
-        let (after, key) = position.cursor.as_ref().map_or((0, None), |cursor| (cursor.after, cursor.key));
-        let mut plain = vec![u8::from(position.cursor.is_some()) + if key.is_some() { KEYED } else { 0 }];
-        plain.extend(after.to_be_bytes());
-        plain.extend(key.map(i64::to_be_bytes).into_iter().flatten());
-        if let Some((entry, from)) = &position.rest {
-            plain.extend(from.to_be_bytes());
-            plain.extend(entry.as_bytes());
-        }
+        let mut plain = written(position);
         let tag = self.tag(query, &plain);
         self.cover(&tag, &mut plain);
         URL_SAFE_NO_PAD.encode([&tag, plain.as_slice()].concat())
@@ -64,24 +57,14 @@ impl Pager {
 
     /// `None`: not a link of ours, or one of another query.
     pub fn open(&self, query: &str, token: &str) -> Option<Position> {
-        let bytes = URL_SAFE_NO_PAD.decode(token).ok().filter(|bytes| bytes.len() < 256)?;
+        let bytes = URL_SAFE_NO_PAD.decode(token).ok().filter(|bytes| bytes.len() < TOKEN_BYTES_MAX)?;
         let (tag, covered) = bytes.split_first_chunk::<TAG_BYTES>()?;
         let mut plain = covered.to_vec();
         self.cover(tag, &mut plain);
         if !bool::from(subtle::ConstantTimeEq::ct_eq(&self.tag(query, &plain)[..], &tag[..])) {
             return None;
         }
-        let (some, plain) = plain.split_first()?;
-        let (after, plain) = plain.split_first_chunk::<8>()?;
-        let (key, plain) = match plain.split_first_chunk::<8>() {
-            Some((key, plain)) if some & KEYED != 0 => (Some(i64::from_be_bytes(*key)), plain),
-            _ => (None, plain),
-        };
-        let rest = match plain.split_first_chunk::<4>() {
-            Some((from, entry)) => Some((String::from_utf8(entry.to_vec()).ok()?, u32::from_be_bytes(*from))),
-            None => None,
-        };
-        Some(Position { cursor: (some & 1 == 1).then(|| Cursor { after: i64::from_be_bytes(*after), key }), rest })
+        read(&plain)
     }
 
     fn tag(&self, query: &str, plain: &[u8]) -> [u8; TAG_BYTES] {
@@ -94,13 +77,78 @@ impl Pager {
     }
 
     fn cover(&self, tag: &[u8; TAG_BYTES], bytes: &mut [u8]) {
-        for (at, block) in (0_u8..).zip(bytes.chunks_mut(32)) {
+        for (at, block) in (0_u16..).zip(bytes.chunks_mut(32)) {
             let mut mac = self.stream.clone();
             mac.update(tag);
-            mac.update(&[at]);
+            mac.update(&at.to_be_bytes());
             block.iter_mut().zip(mac.finalize().into_bytes()).for_each(|(byte, key)| *byte ^= key);
         }
     }
+}
+
+/// A cursor (there or not, its row, its keys), then the rest of an entry.
+fn written(position: &Position) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match &position.cursor {
+        None => plain.push(0),
+        Some(cursor) => {
+            plain.push(1 + u8::try_from(cursor.keys.len()).unwrap_or(0));
+            plain.extend(cursor.after.to_be_bytes());
+            for key in &cursor.keys {
+                match key {
+                    SortKey::Nothing => plain.push(0),
+                    SortKey::Number(number) => {
+                        plain.push(1);
+                        plain.extend(number.to_be_bytes());
+                    }
+                    SortKey::Text(text) => {
+                        plain.push(2);
+                        plain.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+                        plain.extend(text.as_bytes());
+                    }
+                }
+            }
+        }
+    }
+    if let Some((entry, from)) = &position.rest {
+        plain.extend(from.to_be_bytes());
+        plain.extend(entry.as_bytes());
+    }
+    plain
+}
+
+fn read(plain: &[u8]) -> Option<Position> {
+    let (some, mut plain) = plain.split_first()?;
+    let mut cursor = None;
+    if let Some(keys) = some.checked_sub(1) {
+        let (after, mut left) = plain.split_first_chunk::<8>()?;
+        let keys = (0..keys).map(|_| {
+            let (kind, after) = left.split_first()?;
+            left = after;
+            Some(match kind {
+                0 => SortKey::Nothing,
+                1 => {
+                    let (number, after) = left.split_first_chunk::<8>()?;
+                    left = after;
+                    SortKey::Number(i64::from_be_bytes(*number))
+                }
+                _ => {
+                    let (length, after) = left.split_first_chunk::<4>()?;
+                    let (text, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+                    left = after;
+                    SortKey::Text(String::from_utf8(text.to_vec()).ok()?)
+                }
+            })
+        });
+        let keys = keys.collect::<Option<Vec<_>>>()?;
+        cursor = Some(Cursor { after: i64::from_be_bytes(*after), keys });
+        plain = left;
+    }
+    let rest = match plain.split_first_chunk::<4>() {
+        Some((from, entry)) => Some((String::from_utf8(entry.to_vec()).ok()?, u32::from_be_bytes(*from))),
+        None => None,
+    };
+    Some(Position { cursor, rest })
 }
 
 #[cfg(test)]
@@ -111,10 +159,16 @@ mod tests {
     fn a_link_is_good_for_its_query_alone() {
         let pager = Pager::new(&[7; 32]).unwrap();
         for position in [
-            Position::from(Cursor { after: 41, key: None }),
-            Position::from(Cursor { after: 41, key: Some(i64::MIN) }),
+            Position::from(Cursor { after: 41, keys: Vec::new() }),
+            Position::from(Cursor {
+                after: 41,
+                keys: vec![SortKey::Number(i64::MIN), SortKey::Nothing, SortKey::Text("müller".repeat(9))],
+            }),
             Position { cursor: None, rest: Some(("w1-17".into(), 3)) },
-            Position { cursor: Some(Cursor { after: -1, key: None }), rest: Some(("0123456789abcdef0123456789abcdef-123456".into(), 0)) },
+            Position {
+                cursor: Some(Cursor { after: -1, keys: Vec::new() }),
+                rest: Some(("0123456789abcdef0123456789abcdef-123456".into(), 0)),
+            },
         ] {
             let token = pager.seal("Patient?family=a", &position);
             assert_eq!(token, pager.seal("Patient?family=a", &position), "the same page, the same link");
@@ -134,7 +188,10 @@ mod tests {
     #[test]
     fn row_numbers_cannot_be_read_from_links() {
         let pager = Pager::new(&[7; 32]).unwrap();
-        let (one, two) = (pager.seal("q", &Cursor { after: 1, key: None }.into()), pager.seal("q", &Cursor { after: 2, key: None }.into()));
+        let (one, two) = (
+            pager.seal("q", &Cursor { after: 1, keys: Vec::new() }.into()),
+            pager.seal("q", &Cursor { after: 2, keys: Vec::new() }.into()),
+        );
         let differing = one.bytes().zip(two.bytes()).filter(|(one, two)| one != two).count();
         assert!(differing > one.len() / 2, "neighbours do not look alike");
     }

@@ -1,12 +1,12 @@
-//! read, vread and instance history (R4 http.html §3.1.0.2, .3, .12).
+//! read, vread and history of an instance or a type (R4 http.html §3.1.0.2, .3, .12).
 
 use super::answer::{Answer, etag};
 use super::bundle::Bundle;
 use super::fault::Fault;
 use super::{Corridor, search};
 use crate::access::{Grant, is_id};
-use crate::search::Version;
-use crate::search::parse::Reading;
+use crate::search::parse::{Asked, Reading, What};
+use crate::search::{Page, Query, Version};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{
@@ -45,18 +45,43 @@ pub async fn history(
     kind: String,
     id: String,
 ) -> Result<Answer, Fault> {
-    let none = BTreeMap::new();
-    let reading =
-        Reading { kind: &kind, parameters: &none, timezone: &corridor.settings.timezone, base_url: &corridor.settings.base_url, strict };
-    let asked = reading.read(pairs).map_err(search::fault)?;
+    let asked = asked(corridor, What::History, &kind, pairs, strict)?;
     if !is_id(&id) {
         return Err(Fault::NotFound);
     }
     let links = search::Links::new(corridor, format!("{kind}/{id}/_history"), &asked);
-    let cursor = links.start()?.and_then(|position| position.cursor);
+    let query = Query { cursor: links.start()?.and_then(|position| position.cursor), ..asked.query.clone() };
+    let page = corridor.ask(grant, move |store, grant| store.history(grant, &id, &query)).await?.ok_or(Fault::NotFound)?;
+    versions(corridor, &links, &asked, page, true)
+}
+
+pub async fn type_history(
+    corridor: &Corridor,
+    grant: &Arc<Grant>,
+    pairs: &[(String, String)],
+    strict: bool,
+    kind: String,
+) -> Result<Answer, Fault> {
+    let asked = asked(corridor, What::History, &kind, pairs, strict)?;
+    let links = search::Links::new(corridor, format!("{kind}/_history"), &asked);
+    let query = Query { cursor: links.start()?.and_then(|position| position.cursor), ..asked.query.clone() };
+    let page = corridor.look(grant, move |store, grant| store.changes(grant, &query)).await?;
+    versions(corridor, &links, &asked, page, false)
+}
+
+/// The parameters of an interaction that has no search parameters of a type.
+pub fn asked(corridor: &Corridor, what: What, kind: &str, pairs: &[(String, String)], strict: bool) -> Result<Asked, Fault> {
+    let none = BTreeMap::new();
+    let (timezone, base_url) = (&corridor.settings.timezone, corridor.settings.base_url.as_str());
+    let reading = Reading { kind, what, parameters: &none, plan: &corridor.plan, timezone, base_url, strict };
+    reading.read(pairs).map_err(search::fault)
+}
+
+/// A history Bundle. `counted`: the page tells how many there are.
+fn versions(corridor: &Corridor, links: &search::Links<'_>, asked: &Asked, page: Page, counted: bool) -> Result<Answer, Fault> {
     let count = asked.query.count;
-    let page = corridor.ask(grant, move |store, grant| store.history(grant, &kind, &id, count, cursor)).await?.ok_or(Fault::NotFound)?;
-    let mut bundle = Bundle::history(page.total, links.this(), links.next(page.next.filter(|_| count > 0).map(Into::into)));
+    let next = links.next(page.next.filter(|_| count > 0).map(Into::into));
+    let mut bundle = Bundle::history(counted.then_some(page.total), links.this(), next);
     let mut answer = Answer::json(StatusCode::OK, Bytes::new());
     for version in page.matches.iter().take(count) {
         bundle.version(&corridor.settings.base_url, version).ok_or(Fault::Exception)?;

@@ -5,9 +5,11 @@ use super::bundle::Bundle;
 use super::fault::{self, Fault};
 use super::paging::Position;
 use super::served::Served;
-use super::{Corridor, audit_events};
-use crate::access::Grant;
-use crate::search::parse::{Asked, Problem, ProblemKind, Reading, encode};
+use super::{Corridor, audit_events, read};
+use crate::access::{Grant, Permission, Predicate, is_id};
+use crate::search::parse::{Asked, Problem, ProblemKind, Reading, What, encode};
+use crate::search::plan::Plan;
+use crate::search::{Include, Page, Query, Version};
 use bytes::Bytes;
 use fhir_sdk::r4b::codes::{IssueSeverity, IssueType};
 use hyper::StatusCode;
@@ -20,36 +22,85 @@ pub async fn search(
     pairs: &[(String, String)],
     strict: bool,
 ) -> Result<Answer, Fault> {
-    let reading = Reading {
-        kind: &row.kind,
-        parameters: &row.parameters,
-        timezone: &corridor.settings.timezone,
-        base_url: &corridor.settings.base_url,
-        strict,
-    };
-    let asked = reading.read(pairs).map_err(fault)?;
+    let (timezone, base_url) = (&corridor.settings.timezone, corridor.settings.base_url.as_str());
+    let (kind, parameters) = (row.kind.as_str(), &row.parameters);
+    let reading = Reading { kind, what: What::Search, parameters, plan: &corridor.plan, timezone, base_url, strict };
+    let mut asked = reading.read(pairs).map_err(fault)?;
+    not_covered(&mut asked, &corridor.plan, grant);
     let links = Links::new(corridor, row.kind.clone(), &asked);
     let start = links.start()?;
     if row.kind == "AuditEvent" {
         return audit_events::search(corridor, grant, &asked, &links, start).await;
     }
-    let mut query = asked.query.clone();
-    query.cursor = start.and_then(|position| position.cursor);
+    let query = Query { cursor: start.and_then(|position| position.cursor), ..asked.query.clone() };
     let page = corridor.look(grant, move |store, grant| store.search(grant, &query)).await?;
+    let total = (asked.query.total || asked.query.count == 0).then_some(page.total);
+    found(corridor, &links, &asked, total, page)
+}
+
+/// `Patient/ID/$everything` (R4 patient-operation-everything.html): what the Grant reaches of it, by pages.
+pub async fn everything(
+    corridor: &Corridor,
+    grant: &Arc<Grant>,
+    pairs: &[(String, String)],
+    strict: bool,
+    id: String,
+) -> Result<Answer, Fault> {
+    let asked = read::asked(corridor, What::Everything, "Patient", pairs, strict)?;
+    if !is_id(&id) {
+        return Err(Fault::NotFound);
+    }
+    let links = Links::new(corridor, format!("Patient/{id}/$everything"), &asked);
+    let query = Query { cursor: links.start()?.and_then(|position| position.cursor), ..asked.query.clone() };
+    let page = corridor.look(grant, move |store, grant| store.everything(grant, &id, &query)).await?.ok_or(Fault::NotFound)?;
+    let total = Some(page.total);
+    found(corridor, &links, &asked, total, page)
+}
+
+/// A searchset of one page.
+fn found(corridor: &Corridor, links: &Links<'_>, asked: &Asked, total: Option<u64>, page: Page) -> Result<Answer, Fault> {
     let next = page.next.filter(|_| asked.query.count > 0).map(Into::into);
-    let mut bundle = Bundle::searchset((asked.query.total || asked.query.count == 0).then_some(page.total), links.this(), links.next(next));
+    let mut bundle = Bundle::searchset(total, links.this(), links.next(next));
     let mut answer = Answer::json(StatusCode::OK, Bytes::new());
+    let url = |version: &Version| format!("{}/{}/{}", corridor.settings.base_url, version.kind, version.id);
     for version in page.matches.iter().take(asked.query.count) {
         let body = version.body.as_deref().ok_or(Fault::Exception)?;
-        bundle.found(format!("{}/{}/{}", corridor.settings.base_url, version.kind, version.id), body).ok_or(Fault::Exception)?;
+        bundle.found(url(version), body).ok_or(Fault::Exception)?;
         answer.names(version);
     }
-    let dropped = dropped(&asked);
+    for version in &page.included {
+        let body = version.body.as_deref().ok_or(Fault::Exception)?;
+        bundle.included(url(version), body).ok_or(Fault::Exception)?;
+        answer.names(version);
+    }
+    let dropped = dropped(asked);
     if let Some(outcome) = &dropped {
         bundle.told(outcome).ok_or(Fault::Exception)?;
     }
     answer.body = bundle.to_bytes();
     Ok(answer)
+}
+
+/// Leaves out, and tells, what no scope of the client covers: what comes along is judged by its own type.
+fn not_covered(asked: &mut Asked, plan: &Plan, grant: &Grant) {
+    let covered = |include: &Include| {
+        let mut references =
+            plan.references(&include.source).filter(|(_, one)| include.parameter.as_ref().is_none_or(|code| *code == one.code));
+        match (include.reverse, &include.target) {
+            (true, _) => grant.predicate(&include.source, Permission::Search) != Predicate::Nothing,
+            (false, Some(target)) => grant.predicate(target, Permission::Read) != Predicate::Nothing,
+            (false, None) => {
+                references.any(|(_, one)| one.targets.iter().any(|target| grant.predicate(target, Permission::Read) != Predicate::Nothing))
+            }
+        }
+    };
+    for include in &asked.query.includes {
+        if !covered(include) {
+            let parameter = if include.reverse { "_revinclude" } else { "_include" };
+            let reason = "no scope of the token covers the type that it would bring";
+            asked.dropped.push(Problem { kind: ProblemKind::NotSupported, parameter: parameter.to_owned(), reason });
+        }
+    }
 }
 
 /// What a problem with a parameter is to the client.

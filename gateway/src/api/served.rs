@@ -7,13 +7,16 @@ use std::collections::BTreeMap;
 const TABLE: &str = include_str!("served.csv");
 
 /// One resource type.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Served {
     pub kind: String,
     pub read: bool,
     pub vread: bool,
     pub history: bool,
+    pub type_history: bool,
     pub search: bool,
+    /// `$everything`.
+    pub everything: bool,
     /// By code.
     pub parameters: BTreeMap<String, Parameter>,
 }
@@ -28,14 +31,15 @@ fn read(table: &str, parameters: &Parameters) -> Result<Vec<Served>, String> {
     for row in csv::Reader::from_reader(table.as_bytes()).records() {
         let row = row.map_err(|error| format!("served.csv: {error}"))?;
         let kind = &row[0];
-        let mut one =
-            Served { kind: kind.to_owned(), read: false, vread: false, history: false, search: false, parameters: BTreeMap::new() };
+        let mut one = Served { kind: kind.to_owned(), ..Served::default() };
         for interaction in row[1].split_whitespace() {
             *match interaction {
                 "read" => &mut one.read,
                 "vread" => &mut one.vread,
                 "history-instance" => &mut one.history,
+                "history-type" => &mut one.type_history,
                 "search-type" => &mut one.search,
+                "everything" => &mut one.everything,
                 _ => return Err(format!("served.csv {kind}: {interaction} is not an interaction")),
             } = true;
         }

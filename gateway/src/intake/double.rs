@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::observe::Metrics;
 use crate::refusals::Refusals;
-use crate::search::{Cursor, Page, Query, Version};
+use crate::search::{Page, Query, Version};
 use crate::store::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
 use bytes::Bytes;
 use contract::{
@@ -172,7 +172,15 @@ impl Store for Memory {
         not_here()
     }
 
-    fn history(&self, _: &Grant, _: &str, _: &str, _: usize, _: Option<Cursor>) -> Result<Option<Page>, StoreError> {
+    fn history(&self, _: &Grant, _: &str, _: &Query) -> Result<Option<Page>, StoreError> {
+        not_here()
+    }
+
+    fn changes(&self, _: &Grant, _: &Query) -> Result<Page, StoreError> {
+        not_here()
+    }
+
+    fn everything(&self, _: &Grant, _: &str, _: &Query) -> Result<Option<Page>, StoreError> {
         not_here()
     }
 

@@ -187,7 +187,7 @@ impl Hospital {
         let mut told = BTreeMap::new();
         let kinds = include_str!("../api/served.csv").lines().skip(1).filter_map(|line| line.split(',').next());
         for kind in kinds.filter(|kind| *kind != "AuditEvent") {
-            let query = Query { kind: kind.into(), filters: Vec::new(), count: 500, total: true, sort: None, cursor: None };
+            let query = Query { kind: kind.into(), count: 500, total: true, ..Query::default() };
             for version in store.search(&grant, &query).unwrap().matches {
                 let mut body = Json::parse(&version.body.unwrap()).unwrap();
                 if let Some(meta) = body.get_mut("meta") {

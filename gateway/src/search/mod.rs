@@ -8,7 +8,7 @@ pub mod value;
 use jiff::Timestamp;
 
 /// One search over one resource type. The Grant is not part of it: the store lays it over every sub-query.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
     pub kind: String,
     /// All of them must hold.
@@ -17,17 +17,37 @@ pub struct Query {
     pub count: usize,
     /// Whether the matches are counted: on a large answer that costs more than the page.
     pub total: bool,
-    /// By what matches are ordered; `None`: as they came.
-    pub sort: Option<Sort>,
+    /// By what matches are ordered, the first before the next; none: as they came.
+    pub sort: Vec<Sort>,
+    /// What comes along with the matches.
+    pub includes: Vec<Include>,
+    /// Of a history or an `$everything`: what was stored at or after this, in microseconds of UTC.
+    pub since: Option<i64>,
+    /// Of an `$everything`: the resource types; none: all.
+    pub kinds: Vec<String>,
     /// Where the page starts: what the last page's link carried.
     pub cursor: Option<Cursor>,
 }
 
-/// An order of matches: by the earliest value of a date parameter, or backwards by the latest. Those without a value come last.
+/// An order of matches: by the least value of a parameter, or backwards by the greatest. Those without a value come last.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sort {
     pub parameter: String,
     pub descending: bool,
+}
+
+/// `_include`: what the matches point at; `_revinclude`: what points at them (R4 search.html §3.1.1.5.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Include {
+    pub reverse: bool,
+    /// `:iterate`: also from what came along.
+    pub iterate: bool,
+    /// The type that points.
+    pub source: String,
+    /// Its reference parameter; `None`: all of them.
+    pub parameter: Option<String>,
+    /// Only where this type is pointed at.
+    pub target: Option<String>,
 }
 
 /// One parameter with its alternatives.
@@ -81,8 +101,17 @@ pub enum Prefix {
 pub struct Cursor {
     /// Internal row of the last match.
     pub after: i64,
-    /// What a sorted search had for it; `None`: it had no value.
-    pub key: Option<i64>,
+    /// What a sorted search had for it, by the parameters of its order.
+    pub keys: Vec<SortKey>,
+}
+
+/// What a match is ordered by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SortKey {
+    /// It has no value.
+    Nothing,
+    Number(i64),
+    Text(String),
 }
 
 /// One version of one resource, as stored.
@@ -110,6 +139,8 @@ impl std::fmt::Debug for Version {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     pub matches: Vec<Version>,
+    /// What came along with them, each once.
+    pub included: Vec<Version>,
     pub total: u64,
     pub next: Option<Cursor>,
 }

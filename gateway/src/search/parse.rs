@@ -1,8 +1,8 @@
 //! From the parameters of a URL (or a form) to a [`Query`]: R4 search.html, read strictly.
 
-use super::plan::Path;
+use super::plan::{Path, Plan};
 use super::value::{fold, interval, prefixed, split, unescape};
-use super::{Filter, Operand, Query, Sort};
+use super::{Filter, Include, Operand, Query, Sort};
 use jiff::tz::TimeZone;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::borrow::Cow;
@@ -16,6 +16,10 @@ pub const COUNT_MAX: usize = 500;
 const PARAMETERS_MAX: usize = 64;
 /// Alternatives in one search, over all parameters.
 const OPERANDS_MAX: usize = 1000;
+/// Parameters that one order is made of.
+const SORTS_MAX: usize = 3;
+/// `_include` and `_revinclude` in one search.
+const INCLUDES_MAX: usize = 16;
 
 /// How the values of a parameter are read. The types of R4 that no served parameter has are not among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +75,25 @@ pub fn parameters(table: &str) -> Result<Parameters, String> {
 /// What one search is read with.
 pub struct Reading<'a> {
     pub kind: &'a str,
+    pub what: What,
     /// The parameters served for this type, by code.
     pub parameters: &'a BTreeMap<String, Parameter>,
+    /// The references that can be followed.
+    pub plan: &'a Plan,
     /// Zone of dates that state none.
     pub timezone: &'a TimeZone,
     /// Our own base: references may be written as URLs below it.
     pub base_url: &'a str,
     /// `Prefer: handling=strict`: what is not understood is refused and not dropped.
     pub strict: bool,
+}
+
+/// Which interaction the parameters are of: each has its own beside those of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Search,
+    History,
+    Everything,
 }
 
 /// A search as it was understood.
@@ -116,7 +131,7 @@ impl Reading<'_> {
         if pairs.len() > PARAMETERS_MAX {
             return Err(problem(ProblemKind::TooCostly, "", "more than 64 parameters"));
         }
-        let query = Query { kind: self.kind.to_owned(), filters: Vec::new(), count: COUNT_DEFAULT, total: true, sort: None, cursor: None };
+        let query = Query { kind: self.kind.to_owned(), count: COUNT_DEFAULT, total: true, ..Query::default() };
         let mut asked = Asked { query, applied: Vec::new(), page: None, dropped: Vec::new() };
         let mut count = None;
         for (name, value) in pairs {
@@ -159,7 +174,22 @@ impl Reading<'_> {
                 Ok(Fate::Applied)
             }
             "_total" => Err(problem(ProblemKind::Invalid, name, "not one of none, estimate, accurate")),
-            "_sort" if asked.query.sort.is_some() => Err(problem(ProblemKind::Invalid, name, "given twice")),
+            "_since" if self.what != What::Search && asked.query.since.is_some() => Err(problem(ProblemKind::Invalid, name, "given twice")),
+            "_since" if self.what != What::Search => {
+                let (since, _) = interval(value, self.timezone).ok_or_else(|| problem(ProblemKind::Invalid, name, "not a date or time"))?;
+                asked.query.since = Some(since);
+                Ok(Fate::Applied)
+            }
+            "_type" if self.what == What::Everything => {
+                asked.query.kinds.extend(value.split(',').filter(|kind| !kind.is_empty()).map(str::to_owned));
+                Ok(if value.is_empty() { Fate::Dropped("it has no value") } else { Fate::Applied })
+            }
+            // Left out, it would widen the answer.
+            "start" | "end" | "_typeFilter" if self.what == What::Everything => {
+                Err(problem(ProblemKind::NotSupported, name, "not served; _type, _since and _count are"))
+            }
+            _ if self.what != What::Search => Ok(Fate::Dropped("this parameter is not served here")),
+            "_sort" if !asked.query.sort.is_empty() => Err(problem(ProblemKind::Invalid, name, "given twice")),
             "_sort" => Ok(self.sort(asked, value)),
             "_summary" if value == "false" => Ok(Fate::Applied),
             "_summary" if value == "count" => {
@@ -167,22 +197,66 @@ impl Reading<'_> {
                 Ok(Fate::Applied)
             }
             "_summary" => Ok(Fate::Dropped("this summary is not served; whole resources are given")),
-            _ => self.filter(asked, name, value),
+            _ => match name.split_once(':').unwrap_or((name, "")) {
+                ("_include", modifier) => self.include(asked, (false, name), modifier, value),
+                ("_revinclude", modifier) => self.include(asked, (true, name), modifier, value),
+                _ => self.filter(asked, name, value),
+            },
         }
+    }
+
+    /// What is not found adds nothing to the answer: it is left out, and told.
+    fn include(&self, asked: &mut Asked, (reverse, name): (bool, &str), modifier: &str, value: &str) -> Result<Fate, Problem> {
+        let iterate = match modifier {
+            "" => false,
+            "iterate" | "recurse" => true,
+            _ => return Err(problem(ProblemKind::NotSupported, name, "this modifier is not served; :iterate is")),
+        };
+        if asked.query.includes.len() == INCLUDES_MAX {
+            return Err(problem(ProblemKind::TooCostly, name, "more than 16 of _include and _revinclude"));
+        }
+        let parts: Vec<&str> = value.split(':').collect();
+        let (source, parameter, target) = match parts.as_slice() {
+            ["*"] if !reverse => (self.kind, "*", None),
+            [source, parameter] => (*source, *parameter, None),
+            [source, parameter, target] => (*source, *parameter, Some(*target)),
+            _ => return Ok(Fate::Dropped("not Type:parameter or Type:parameter:Target")),
+        };
+        let mut references = self.plan.references(source).filter(|(_, one)| parameter == "*" || one.code == parameter).peekable();
+        if self.kind == "AuditEvent" || references.peek().is_none() {
+            return Ok(Fate::Dropped("this reference is not served; the CapabilityStatement lists those that are"));
+        }
+        if target.is_some_and(|target| references.all(|(_, one)| one.targets.iter().all(|known| known != target))) {
+            return Ok(Fate::Dropped("this reference does not point at that type"));
+        }
+        asked.query.includes.push(Include {
+            reverse,
+            iterate,
+            source: source.to_owned(),
+            parameter: (parameter != "*").then(|| parameter.to_owned()),
+            target: target.map(str::to_owned),
+        });
+        Ok(Fate::Applied)
     }
 
     /// Another order gives the same matches: one that is not served is left out.
     fn sort(&self, asked: &mut Asked, value: &str) -> Fate {
-        let (descending, code) = value.strip_prefix('-').map_or((false, value), |code| (true, code));
-        match self.parameters.get(code) {
-            _ if self.kind == "AuditEvent" => Fate::Dropped("the audit is told newest first"),
-            Some(parameter) if parameter.kind == ParameterType::Date => {
-                asked.query.sort = Some(Sort { parameter: code.to_owned(), descending });
+        if self.kind == "AuditEvent" {
+            return Fate::Dropped("the audit is told newest first");
+        }
+        let one = |text: &str| {
+            let (descending, code) = text.strip_prefix('-').map_or((false, text), |code| (true, code));
+            let parameter = self.parameters.get(code).filter(|_| code != "_id")?;
+            (parameter.kind != ParameterType::Reference).then(|| Sort { parameter: code.to_owned(), descending })
+        };
+        match value.split(',').map(one).collect::<Option<Vec<_>>>() {
+            Some(sort) if sort.len() <= SORTS_MAX => {
+                asked.query.sort = sort;
                 Fate::Applied
             }
-            _ => {
-                Fate::Dropped("this order is not served; one date parameter of the type, or _lastUpdated, with or without - before it, is")
-            }
+            _ => Fate::Dropped(
+                "this order is not served; up to three parameters of the type that are dates, strings or tokens, or _lastUpdated, are, each with or without - before it",
+            ),
         }
     }
 
@@ -365,7 +439,12 @@ Observation,value-quantity,quantity,valueQuantity,
 
     fn read(kind: &str, query: &str, strict: bool) -> Result<Asked, Problem> {
         let served = parameters(TABLE).unwrap().into_iter().filter(|((of, _), _)| of == kind).map(|((_, code), row)| (code, row)).collect();
-        let reading = Reading { kind, parameters: &served, timezone: &TimeZone::UTC, base_url: "https://gw.example/fhir", strict };
+        of(What::Search, kind, &served, query, strict)
+    }
+
+    fn of(what: What, kind: &str, parameters: &BTreeMap<String, Parameter>, query: &str, strict: bool) -> Result<Asked, Problem> {
+        let (plan, base_url) = (Plan::built_in(), "https://gw.example/fhir");
+        let reading = Reading { kind, what, parameters, plan: &plan, timezone: &TimeZone::UTC, base_url, strict };
         reading.read(&pairs(query).unwrap())
     }
 
@@ -448,7 +527,9 @@ Observation,value-quantity,quantity,valueQuantity,
 
     #[test]
     fn what_is_not_known_is_dropped_and_told_or_under_strict_handling_refused() {
-        for query in ["famly=A", "family=", "family=,", "_summary=true", "_totalMethod=count", "_sort=family", "_include=Patient:x"] {
+        for query in
+            ["famly=A", "family=", "family=,", "_summary=true", "_totalMethod=count", "_sort=_id", "_include=Patient:x", "_since=2026"]
+        {
             let asked = read("Patient", query, false).unwrap();
             assert_eq!((asked.query.filters.len(), asked.applied.len(), asked.dropped.len()), (0, 0, 1), "{query}");
             assert!(read("Patient", query, true).is_err(), "{query}");
@@ -460,16 +541,77 @@ Observation,value-quantity,quantity,valueQuantity,
     }
 
     #[test]
-    fn one_date_orders() {
+    fn dates_strings_and_tokens_order() {
         let sort = |query: &str| read("Patient", query, false).map(|asked| asked.query.sort);
-        let by = |parameter: &str, descending| Some(Sort { parameter: parameter.into(), descending });
-        assert_eq!(sort("_sort=birthdate").unwrap(), by("birthdate", false));
-        assert_eq!(sort("_sort=-_lastUpdated").unwrap(), by("_lastUpdated", true));
-        for other in ["_sort=family", "_sort=-birthdate,family", "_sort=", "_sort=--birthdate", "_sort=+birthdate"] {
-            assert_eq!(sort(other).unwrap(), None, "{other}");
+        let by = |parameter: &str, descending| Sort { parameter: parameter.into(), descending };
+        assert_eq!(sort("_sort=birthdate").unwrap(), [by("birthdate", false)]);
+        assert_eq!(sort("_sort=-_lastUpdated").unwrap(), [by("_lastUpdated", true)]);
+        assert_eq!(
+            sort("_sort=family,-birthdate,identifier").unwrap(),
+            [by("family", false), by("birthdate", true), by("identifier", false)]
+        );
+        for other in
+            ["_sort=_id", "_sort=family,_id", "_sort=", "_sort=--birthdate", "_sort=+birthdate", "_sort=family,family,family,family"]
+        {
+            assert_eq!(sort(other).unwrap(), [], "{other}");
             assert!(read("Patient", other, true).is_err(), "{other}");
         }
         assert!(sort("_sort=birthdate&_sort=_lastUpdated").is_err());
+    }
+
+    #[test]
+    fn includes_name_references_that_are_served() {
+        let include = |reverse, iterate, source: &str, parameter: Option<&str>, target: Option<&str>| Include {
+            reverse,
+            iterate,
+            source: source.into(),
+            parameter: parameter.map(str::to_owned),
+            target: target.map(str::to_owned),
+        };
+        for (query, expected) in [
+            ("_include=Observation:patient", include(false, false, "Observation", Some("patient"), None)),
+            ("_include=Observation:subject:Patient", include(false, false, "Observation", Some("subject"), Some("Patient"))),
+            ("_include:iterate=Encounter:location", include(false, true, "Encounter", Some("location"), None)),
+            ("_include=*", include(false, false, "Observation", None, None)),
+            ("_include=Observation:*", include(false, false, "Observation", None, None)),
+            ("_revinclude=DiagnosticReport:result", include(true, false, "DiagnosticReport", Some("result"), None)),
+        ] {
+            let asked = read("Observation", query, true).unwrap();
+            assert_eq!((asked.query.includes, asked.applied.len()), (vec![expected], 1), "{query}");
+        }
+        for query in [
+            "_include=patient",
+            "_include=",
+            "_include=Observation:code",
+            "_include=Observation:subject:Organization",
+            "_include=Binary:securityContext",
+            "_include=Martian:patient",
+            "_include=a:b:c:d",
+            "_revinclude=*",
+        ] {
+            assert_eq!(read("Observation", query, false).unwrap().dropped.len(), 1, "{query}");
+        }
+        assert!(read("Observation", "_include:wide=Observation:patient", false).is_err());
+        let many = vec!["_include=Observation:patient"; INCLUDES_MAX + 1].join("&");
+        assert_eq!(read("Observation", &many, false).unwrap_err().kind, ProblemKind::TooCostly);
+    }
+
+    #[test]
+    fn a_history_and_an_everything_have_parameters_of_their_own() {
+        let none = BTreeMap::new();
+        let (since, _) = interval("2026-03-01T10:00:00Z", &TimeZone::UTC).unwrap();
+        let history = of(What::History, "Patient", &none, "_since=2026-03-01T10:00:00Z&_count=3", true).unwrap();
+        assert_eq!((history.query.since, history.query.count), (Some(since), 3));
+        let all = of(What::Everything, "Patient", &none, "_type=Observation,Encounter&_since=2026-03-01T10:00:00Z", true).unwrap();
+        assert_eq!((all.query.since, all.query.kinds), (Some(since), vec!["Observation".to_owned(), "Encounter".to_owned()]));
+        for (what, query) in [(What::History, "_since=then"), (What::History, "_since=2026&_since=2026"), (What::Everything, "start=2026")]
+        {
+            assert!(of(what, "Patient", &none, query, false).is_err(), "{query}");
+        }
+        for (what, query) in [(What::History, "_sort=_lastUpdated"), (What::History, "_type=Patient"), (What::Everything, "_include=*")] {
+            assert_eq!(of(what, "Patient", &none, query, false).unwrap().dropped.len(), 1, "{query}");
+            assert!(of(what, "Patient", &none, query, true).is_err(), "{query}");
+        }
     }
 
     #[test]

@@ -106,6 +106,12 @@ impl Plan {
         self.kinds.get(kind).into_iter().flat_map(BTreeMap::values).map(|number| (*number, &self.parameters[*number]))
     }
 
+    /// The reference parameters of a resource type that may be followed, by number.
+    pub fn references(&self, kind: &str) -> impl Iterator<Item = (usize, &Parameter)> {
+        self.of(kind)
+            .filter(|(_, one)| one.kind == ParameterType::Reference && (one.resource.as_str(), one.code.as_str()) != SECURITY_CONTEXT)
+    }
+
     /// Resource types of the Patient compartment, with where they name their patients.
     pub fn compartments(&self) -> impl Iterator<Item = (&str, &[Path])> {
         self.compartments.iter().map(|(kind, paths)| (kind.as_str(), paths.as_slice()))

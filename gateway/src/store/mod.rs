@@ -43,8 +43,15 @@ pub trait Store: Send + Sync + 'static {
     /// One version, authorized by its own compartment and by the current one.
     fn vread(&self, grant: &Grant, kind: &str, id: &str, version: u64) -> Result<Option<Version>, StoreError>;
 
-    /// Versions, newest first; `None` as for `read`.
-    fn history(&self, grant: &Grant, kind: &str, id: &str, count: usize, cursor: Option<Cursor>) -> Result<Option<Page>, StoreError>;
+    /// Versions of one resource of the query's type, newest first; `None` as for `read`.
+    fn history(&self, grant: &Grant, id: &str, query: &Query) -> Result<Option<Page>, StoreError>;
+
+    /// Versions of all resources of the query's type, newest first. Not counted.
+    fn changes(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError>;
+
+    /// What lies in a Patient's compartment, with who and where it points at; `None` as for `read` of the Patient. A Patient
+    /// stands for all that merges tie to it, unless the Grant is bound to it.
+    fn everything(&self, grant: &Grant, id: &str, query: &Query) -> Result<Option<Page>, StoreError>;
 
     /// The Grant's predicate stands in every sub-query, the total's too.
     fn search(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError>;

@@ -1,5 +1,9 @@
 //! What any engine owes. Each test takes an [`Engine`]; an engine's own tests run them all ([`for_engine`]).
 
+mod following;
+
+pub(super) use following::*;
+
 use super::faults::{Failure, Faults, File, NoFaults, Point};
 use super::{Arrival, JournalFilter, Receipt, Store, StoreError};
 use crate::access::{Grant, Scope};
@@ -33,7 +37,9 @@ macro_rules! for_engine {
             what_became_durable_unseen_is_a_duplicate, crashes_anywhere_change_nothing, a_patient_sees_its_own_compartment_alone,
             a_version_is_authorized_by_its_own_compartment_too, searches_say_what_r4_says, modifiers_say_what_r4_says, modifiers_tell_nothing_of_others, sorted_pages_hold_everything_once, dates_compare_as_intervals, pages_follow_one_another,
             a_merged_patient_answers_for_both, an_item_that_dies_is_deleted, a_binary_lies_where_its_document_lies, the_audit_is_searched_newest_first,
-            the_journal_is_filtered, a_full_queue_is_busy, a_process_left_behind_is_refused, control_ids_used_twice_are_a_finding);
+            the_journal_is_filtered, a_full_queue_is_busy, a_process_left_behind_is_refused, control_ids_used_twice_are_a_finding,
+            what_is_pointed_at_comes_along, what_points_at_it_comes_along, what_comes_along_is_never_cut, several_parameters_order,
+            a_patients_whole_record_is_given, a_type_has_a_history);
     };
     ($new:expr; $($name:ident),*) => {
         $(#[test] fn $name() { crate::store::tests::$name(&$new); })*
@@ -173,7 +179,7 @@ pub(super) fn bound(patient: &Key) -> Grant {
 
 pub(super) fn query(kind: &str, filters: Vec<(&str, Vec<Operand>)>) -> Query {
     let filters = filters.into_iter().map(|(parameter, any)| Filter { parameter: parameter.into(), any, not: false });
-    Query { kind: kind.into(), filters: filters.collect(), count: 50, total: true, sort: None, cursor: None }
+    Query { kind: kind.into(), filters: filters.collect(), count: 50, total: true, ..Query::default() }
 }
 
 pub(super) fn token(system: Option<&str>, code: Option<&str>) -> Operand {
@@ -325,7 +331,7 @@ pub(super) fn an_unchanged_body_makes_no_version(engine: &dyn Engine) {
     assert_eq!(send("two", 6, "male"), 0, "said again");
     assert_eq!(send("three", 4, "female"), 0, "late, and outranked");
     assert_eq!(send("four", 7, "female"), 1);
-    let page = store.history(&everything(), "Patient", &id(&key), 10, None).unwrap().unwrap();
+    let page = store.history(&everything(), &id(&key), &query("Patient", vec![])).unwrap().unwrap();
     assert_eq!(page.matches.iter().map(|version| version.version).collect::<Vec<_>>(), [2, 1]);
 }
 
@@ -436,7 +442,7 @@ pub(super) fn crashes_anywhere_change_nothing(engine: &dyn Engine) {
     let rows = store.journal(&JournalFilter::default(), 100).unwrap();
     assert_eq!(rows.len(), messages().len());
     assert!(rows.iter().map(|row| 1 + row.repeats).sum::<u32>() >= sent, "each that was told of is counted");
-    let page = store.history(&everything(), "Patient", &id(&one), 10, None).unwrap().unwrap();
+    let page = store.history(&everything(), &id(&one), &query("Patient", vec![])).unwrap().unwrap();
     let versions: Vec<_> = page.matches.iter().map(|version| version.version).collect();
     assert_eq!(versions, (1..=page.total).rev().collect::<Vec<_>>());
 }
@@ -456,7 +462,7 @@ pub(super) fn a_patient_sees_its_own_compartment_alone(engine: &dyn Engine) {
     assert!(!read("Patient", &seen), "an id of another type");
     assert!(store.read(&everything(), "Patient", &id(&mine).to_uppercase()).unwrap().is_none());
     assert!(store.vread(&grant, "Observation", &id(&unseen), 1).unwrap().is_none());
-    assert!(store.history(&grant, "Observation", &id(&unseen), 10, None).unwrap().is_none());
+    assert!(store.history(&grant, &id(&unseen), &query("Observation", vec![])).unwrap().is_none());
     let status = || vec![token(None, Some("final"))];
     for (kind, filters, expected) in [
         ("Observation", vec![], vec![id(&seen)]),
@@ -489,9 +495,9 @@ pub(super) fn a_version_is_authorized_by_its_own_compartment_too(engine: &dyn En
     let see = |patient: &Key, version: u64| store.vread(&bound(patient), "Observation", &id(&key), version).unwrap().is_some();
     assert!(see(&second, 2) && !see(&second, 1), "the older version is another's");
     assert!(!see(&first, 1) && !see(&first, 2), "it is no longer there");
-    let page = store.history(&bound(&second), "Observation", &id(&key), 10, None).unwrap().unwrap();
+    let page = store.history(&bound(&second), &id(&key), &query("Observation", vec![])).unwrap().unwrap();
     assert_eq!((page.total, page.matches.len()), (1, 1));
-    assert!(store.history(&bound(&first), "Observation", &id(&key), 10, None).unwrap().is_none());
+    assert!(store.history(&bound(&first), &id(&key), &query("Observation", vec![])).unwrap().is_none());
     assert_eq!(store.vread(&everything(), "Observation", &id(&key), 1).unwrap().unwrap().patients, [id(&first)]);
     assert!(found(&*store, &bound(&first), &query("Observation", vec![])).is_empty());
 }
@@ -678,7 +684,7 @@ pub(super) fn sorted_pages_hold_everything_once(engine: &dyn Engine) {
         (0..values.len()).map(|number| (id(&observation(&number.to_string(), &one, "").0), number)).collect();
     let walk = |grant: &Grant, parameter: &str, descending: bool, count: usize, between: &dyn Fn()| {
         let mut asked = query("Observation", vec![]);
-        asked.sort = Some(Sort { parameter: parameter.into(), descending });
+        asked.sort = vec![Sort { parameter: parameter.into(), descending }];
         asked.count = count;
         let mut all = Vec::new();
         loop {
@@ -711,7 +717,7 @@ pub(super) fn sorted_pages_hold_everything_once(engine: &dyn Engine) {
     assert_eq!(walk(&bound(&one), "date", true, 2, &between), descending, "another's results change no page");
     assert_eq!(walk(&everything(), "date", true, 20, &|| {}), descending);
     let mut asked = query("Patient", vec![]);
-    asked.sort = Some(Sort { parameter: "family".into(), descending: false });
+    asked.sort = vec![Sort { parameter: "general-practitioner".into(), descending: false }];
     assert!(matches!(store.search(&everything(), &asked), Err(StoreError::Refused(_))));
 }
 
@@ -788,7 +794,10 @@ pub(super) fn pages_follow_one_another(engine: &dyn Engine) {
         let message = Message::at(10 + number).says(&key, &format!(r#"{{"name":[{{"family":"V{number}"}}]}}"#));
         send(&*store, &format!("v{number}"), message).unwrap();
     }
-    let history = |cursor| store.history(&everything(), "Patient", &id(&key), 3, cursor).unwrap().unwrap();
+    let history = |cursor| {
+        let asked = Query { count: 3, cursor, ..query("Patient", vec![]) };
+        store.history(&everything(), &id(&key), &asked).unwrap().unwrap()
+    };
     let first = history(None);
     let second = history(first.next.clone());
     let versions = |page: &crate::search::Page| page.matches.iter().map(|version| version.version).collect::<Vec<_>>();
@@ -800,9 +809,9 @@ pub(super) fn pages_follow_one_another(engine: &dyn Engine) {
         send(&*store, &format!("large{number}"), Message::at(20).says(&patient(letter), &name)).unwrap();
         send(&*store, &format!("larger{number}"), Message::at(30 + number as i64).says(&patient("a"), &name)).unwrap();
     }
-    let page = store.history(&everything(), "Patient", &id(&patient("a")), 10, None).unwrap().unwrap();
+    let page = store.history(&everything(), &id(&patient("a")), &query("Patient", vec![])).unwrap().unwrap();
     assert_eq!((page.matches.len(), page.total), (2, 3));
-    let rest = store.history(&everything(), "Patient", &id(&patient("a")), 10, page.next).unwrap().unwrap();
+    let rest = store.history(&everything(), &id(&patient("a")), &Query { cursor: page.next, ..query("Patient", vec![]) }).unwrap().unwrap();
     assert_eq!((rest.matches.len(), rest.next), (1, None));
     let mut all = query("Patient", vec![]);
     all.count = 100;

@@ -131,14 +131,44 @@ impl Store for Fake {
         Ok(self.row(grant, kind, id)?.and_then(|row| row.versions.iter().find(|one| one.version == version)).cloned())
     }
 
-    fn history(&self, grant: &Grant, kind: &str, id: &str, count: usize, cursor: Option<Cursor>) -> Result<Option<Page>, StoreError> {
-        let Some(row) = self.row(grant, kind, id)? else { return Ok(None) };
-        let from = cursor.map_or(i64::MAX, |cursor| cursor.after);
+    fn history(&self, grant: &Grant, id: &str, query: &Query) -> Result<Option<Page>, StoreError> {
+        let Some(row) = self.row(grant, &query.kind, id)? else { return Ok(None) };
+        let (count, from) = (query.count, query.cursor.as_ref().map_or(i64::MAX, |cursor| cursor.after));
         let rest: Vec<&Version> = row.versions.iter().rev().filter(|one| i64::try_from(one.version).unwrap() < from).collect();
         let matches: Vec<Version> = rest.iter().take(count).map(|one| (*one).clone()).collect();
         let next = (rest.len() > count)
-            .then(|| Cursor { after: matches.last().map_or(i64::MAX, |one| i64::try_from(one.version).unwrap()), key: None });
-        Ok(Some(Page { matches, total: row.versions.len() as u64, next }))
+            .then(|| Cursor { after: matches.last().map_or(i64::MAX, |one| i64::try_from(one.version).unwrap()), keys: Vec::new() });
+        Ok(Some(Page { matches, total: row.versions.len() as u64, next, ..Page::default() }))
+    }
+
+    fn changes(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError> {
+        let predicate = grant.predicate(&query.kind, Permission::Read);
+        let rows = self.rows.iter().filter(|row| row.versions[0].kind == query.kind);
+        let mut all: Vec<&Version> = rows.flat_map(|row| &row.versions).filter(|version| sees(&predicate, version)).collect();
+        let since = query.since.unwrap_or(i64::MIN);
+        all.retain(|version| version.last_updated.as_microsecond() >= since);
+        all.sort_by_key(|version| std::cmp::Reverse(version.last_updated));
+        let from = query.cursor.as_ref().map_or(0, |cursor| usize::try_from(cursor.after).unwrap());
+        let matches: Vec<Version> = all.iter().skip(from).take(query.count).map(|version| (*version).clone()).collect();
+        let after = from + matches.len();
+        let next = (after < all.len()).then(|| Cursor { after: i64::try_from(after).unwrap(), keys: Vec::new() });
+        Ok(Page { matches, next, ..Page::default() })
+    }
+
+    fn everything(&self, grant: &Grant, id: &str, query: &Query) -> Result<Option<Page>, StoreError> {
+        if self.row(grant, "Patient", id)?.is_none() {
+            return Ok(None);
+        }
+        let of =
+            |row: &&Row| row.versions.last().is_some_and(|last| last.body.is_some() && last.patients.iter().any(|patient| patient == id));
+        let wanted = |row: &&Row| query.kinds.is_empty() || query.kinds.contains(&row.versions[0].kind);
+        let all: Vec<&Row> = self.rows.iter().filter(of).filter(wanted).collect();
+        let from = query.cursor.as_ref().map_or(0, |cursor| cursor.after);
+        let rest: Vec<&&Row> = all.iter().filter(|row| row.number > from).collect();
+        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].number, keys: Vec::new() });
+        let matches = rest.iter().take(query.count).map(|row| row.versions.last().unwrap().clone()).collect();
+        let included = self.rows.iter().filter(|row| row.versions[0].kind == "Practitioner").map(|row| row.versions[0].clone()).collect();
+        Ok(Some(Page { matches, included, total: all.len() as u64, next }))
     }
 
     fn search(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError> {
@@ -159,9 +189,13 @@ impl Store for Fake {
             .collect();
         let from = query.cursor.as_ref().map_or(0, |cursor| cursor.after);
         let rest: Vec<&&Row> = all.iter().filter(|row| row.number > from).collect();
-        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].number, key: None });
+        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].number, keys: Vec::new() });
         let matches = rest.iter().take(query.count).map(|row| row.versions.last().unwrap().clone()).collect();
-        Ok(Page { matches, total: all.len() as u64, next })
+        let included = match query.includes.is_empty() {
+            true => Vec::new(),
+            false => self.rows.iter().filter(|row| row.versions[0].id == "a").map(|row| row.versions[1].clone()).collect(),
+        };
+        Ok(Page { matches, included, total: all.len() as u64, next })
     }
 
     fn record(&self, entry: Entry) -> Pending<()> {
@@ -188,7 +222,7 @@ impl Store for Fake {
         let total = all.iter().map(|(_, _, entry)| entry.patients.len().max(1) as u64).sum();
         let from = query.cursor.as_ref().map_or(i64::MAX, |cursor| cursor.after);
         let rest: Vec<&(i64, String, &Entry)> = all.iter().filter(|(number, ..)| *number < from).collect();
-        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].0, key: None });
+        let next = (rest.len() > query.count && query.count > 0).then(|| Cursor { after: rest[query.count - 1].0, keys: Vec::new() });
         let entries = rest.iter().take(query.count).map(|(_, id, entry)| (id.clone(), (*entry).clone())).collect();
         Ok(AuditPage { entries, total, next })
     }

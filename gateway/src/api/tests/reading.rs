@@ -92,7 +92,7 @@ async fn a_history_is_newest_first_and_pages() {
     assert_eq!(second.link("self").unwrap(), next);
     let other = next.replace("/Observation/a3/", "/Observation/a1/");
     assert_eq!(gateway.get(&all(), &other, &[]).await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(gateway.get(&all(), "/Patient/a/_history?_since=2026", &["prefer: handling=strict"]).await.status, StatusCode::BAD_REQUEST);
+    assert_eq!(gateway.get(&all(), "/Patient/a/_history?_at=2026", &["prefer: handling=strict"]).await.status, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
@@ -174,6 +174,7 @@ async fn metadata_is_true_to_what_is_served() {
             ("read", format!("/{kind}/x")),
             ("vread", format!("/{kind}/x/_history/1")),
             ("history-instance", format!("/{kind}/x/_history")),
+            ("history-type", format!("/{kind}/_history")),
         ] {
             let got = gateway.get(&token, &path, &[]).await;
             let served = got.status == StatusCode::OK || text(&got.json().get("issue").unwrap().each()[0], "code") == "not-found";
@@ -184,6 +185,15 @@ async fn metadata_is_true_to_what_is_served() {
             let path = format!("/{kind}?{}={value}", text(parameter, "name"));
             assert_eq!(gateway.get(&token, &path, &["prefer: handling=strict"]).await.status, StatusCode::OK, "{path}");
         }
+        for (list, parameter) in [("searchInclude", "_include"), ("searchRevInclude", "_revinclude")] {
+            for name in resource.get(list).map(Json::each).unwrap_or_default() {
+                let path = format!("/{kind}?{parameter}={}", name.as_str().unwrap());
+                assert_eq!(gateway.get(&token, &path, &["prefer: handling=strict"]).await.status, StatusCode::OK, "{path}");
+            }
+        }
+        let everything = resource.get("operation").map(Json::each).unwrap_or_default().iter().any(|one| text(one, "name") == "everything");
+        let got = gateway.get(&token, &format!("/{kind}/x/$everything"), &[]).await;
+        assert_eq!(text(&got.json().get("issue").unwrap().each()[0], "code") == "not-found", everything, "{kind} $everything");
     }
     let summary: Vec<String> = rest
         .get("resource")
@@ -198,7 +208,14 @@ async fn metadata_is_true_to_what_is_served() {
             {
                 let (interactions, parameters) = (words("interaction", "code"), words("searchParam", "name"));
                 let searched = if parameters.is_empty() { String::new() } else { format!(" by {parameters}") };
-                format!("{}: {interactions}{searched}\n", text(resource, "type"))
+                let operations: Vec<String> = resource
+                    .get("operation")
+                    .map(Json::each)
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|one| format!(" ${}", text(one, "name")))
+                    .collect();
+                format!("{}: {interactions}{}{searched}\n", text(resource, "type"), operations.concat())
             }
         })
         .collect();
@@ -215,4 +232,33 @@ async fn smart_configuration_is_json_whatever_is_asked() {
         assert_eq!(text(&json, "token_endpoint"), "https://idp.example/token");
         assert_eq!(json.get("code_challenge_methods_supported").unwrap().to_string(), "[\"S256\"]");
     }
+}
+
+#[tokio::test]
+async fn a_type_has_a_history() {
+    let gateway = Gateway::new(ward(true));
+    let token = bearer("system/*.rs", "");
+    let mut got = gateway.get(&token, "/Observation/_history?_count=3", &[]).await;
+    assert_eq!((text(&got.json(), "type"), got.json().get("total")), ("history", None), "it is not counted");
+    let mut all = Vec::new();
+    loop {
+        all.extend(
+            got.json()
+                .get("entry")
+                .unwrap()
+                .each()
+                .iter()
+                .map(|entry| (text(entry, "fullUrl").rsplit_once('/').unwrap().1.to_owned(), text(entry, "request.method").to_owned())),
+        );
+        let Some(next) = got.link("next") else { break };
+        got = gateway.get(&token, &next, &[]).await;
+    }
+    let entry = |id: &str, method: &str| (id.to_owned(), method.to_owned());
+    assert_eq!(all.len(), 9);
+    assert!(all.contains(&entry("a3", "DELETE")) && all.contains(&entry("a3", "PUT")));
+    let since = gateway.get(&token, "/Observation/_history?_since=2026-11-02T00:00:00Z", &[]).await;
+    assert_eq!(since.json().get("entry").unwrap().each().len(), 2);
+    assert_eq!(gateway.store.last().action, crate::audit::Action::History);
+    assert_eq!(gateway.get(&bearer("system/Patient.rs", ""), "/Observation/_history", &[]).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(gateway.get(&token, "/AuditEvent/_history", &[]).await.status, StatusCode::NOT_FOUND);
 }

@@ -154,3 +154,46 @@ async fn a_search_by_post_is_that_by_get() {
     let format = gateway.send(request("POST", &all(), "/Patient/_search", &form, "_format=xml")).await;
     assert_eq!(format.status, StatusCode::NOT_ACCEPTABLE);
 }
+
+#[tokio::test]
+async fn what_comes_along_is_told_apart_from_matches() {
+    let gateway = Gateway::new(ward(true));
+    let got = gateway.get(&all(), "/Observation?_id=a1&_include=Observation:patient", &[]).await;
+    assert_eq!((got.ids(), got.total().as_str()), (vec!["a1".to_owned()], "1"));
+    let [patient] = &got.entries("include")[..] else { panic!("one comes along") };
+    assert_eq!(text(patient, "fullUrl"), "https://gw.example/fhir/Patient/a");
+    assert_eq!(got.link("self").unwrap(), "https://gw.example/fhir/Observation?_id=a1&_include=Observation:patient");
+    let entry = gateway.store.last();
+    assert_eq!(entry.resources, ["Observation/a1/_history/1", "Patient/a/_history/2"], "the audit names both");
+    // What the client may not read is left out, and told.
+    let narrow = bearer("system/Observation.rs", "");
+    let got = gateway.get(&narrow, "/Observation?_id=a1&_include=Observation:encounter", &[]).await;
+    let told = &got.entries("outcome")[0];
+    assert!(told.to_bytes().windows(8).any(|part| part == b"no scope"));
+    let unknown = gateway.get(&all(), "/Observation?_id=a1&_include=Observation:ward", &["prefer: handling=strict"]).await;
+    assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_whole_record_is_a_searchset_by_pages() {
+    let gateway = Gateway::new(ward(true));
+    let got = gateway.get(&all(), "/Patient/a/$everything", &[]).await;
+    assert_eq!((got.ids(), got.total().as_str()), (["a", "a1", "a2", "a4", "a5"].map(str::to_owned).to_vec(), "5"));
+    assert_eq!(got.entries("include").len(), 1);
+    let first = gateway.get(&all(), "/Patient/a/$everything?_count=4&_type=Patient,Observation", &[]).await;
+    let next = first.link("next").unwrap();
+    assert!(next.starts_with("https://gw.example/fhir/Patient/a/$everything?_count=4&_type=Patient,Observation&_page="));
+    assert_eq!(gateway.get(&all(), &next, &[]).await.ids(), ["a5"]);
+    let entry = gateway.store.last();
+    assert!(entry.action == crate::audit::Action::Search && entry.request.starts_with("GET /fhir/Patient/a/$everything"));
+    for (token, path, status) in [
+        (all(), "/Patient/never/$everything", StatusCode::NOT_FOUND),
+        (all(), "/Patient/a/$everything?start=2026", StatusCode::BAD_REQUEST),
+        (all(), "/Observation/a1/$everything", StatusCode::NOT_FOUND),
+        (bearer("patient/*.rs", "b"), "/Patient/a/$everything", StatusCode::NOT_FOUND),
+        (bearer("system/Observation.rs", ""), "/Patient/a/$everything", StatusCode::FORBIDDEN),
+        (String::new(), "/Patient/a/$everything", StatusCode::UNAUTHORIZED),
+    ] {
+        assert_eq!(gateway.get(&token, path, &[]).await.status, status, "{path}");
+    }
+}

@@ -32,7 +32,7 @@ pub(super) fn search(files: [&Connection; 2], grant: &Grant, query: &Query, now:
     found.sort_by_key(|(row, ..)| std::cmp::Reverse(*row));
     let cut = found.len() > query.count;
     found.truncate(query.count);
-    page.next = found.last().filter(|_| cut).map(|(row, ..)| Cursor { after: *row, key: None });
+    page.next = found.last().filter(|_| cut).map(|(row, ..)| Cursor { after: *row, keys: Vec::new() });
     for (_, id, payload) in found {
         page.entries.push((id, serde_json::from_slice::<Entry>(&payload).map_err(|_| super::blob::corrupt())?));
     }

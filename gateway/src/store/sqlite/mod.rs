@@ -4,8 +4,10 @@
 
 mod audit;
 mod blob;
+mod everything;
 mod fold;
 mod group;
+mod include;
 mod index;
 mod intake;
 mod journal;
@@ -26,7 +28,7 @@ use crate::audit::chain::SealKey;
 use crate::clock::Clock;
 use crate::intake::Warrant;
 use crate::search::plan::Plan;
-use crate::search::{Cursor, Page, Query, Version};
+use crate::search::{Page, Query, Version};
 use contract::{Contribution, Digest, Frame, IdKey, Issue, Translation};
 use group::{Desk, Group};
 use index::Index;
@@ -191,8 +193,17 @@ impl Store for SqliteStore {
         self.landbridge.read(|connection| read::vread(connection, grant, kind, id, version))
     }
 
-    fn history(&self, grant: &Grant, kind: &str, id: &str, count: usize, cursor: Option<Cursor>) -> Result<Option<Page>, StoreError> {
-        self.landbridge.read(|connection| read::history(connection, grant, kind, id, (count, self.page_bytes), cursor.as_ref()))
+    fn history(&self, grant: &Grant, id: &str, query: &Query) -> Result<Option<Page>, StoreError> {
+        self.landbridge.read(|connection| read::history(connection, grant, id, query, self.page_bytes))
+    }
+
+    fn changes(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError> {
+        self.landbridge.read_within(self.search_time, |connection| read::changes(connection, grant, query, self.page_bytes))
+    }
+
+    fn everything(&self, grant: &Grant, id: &str, query: &Query) -> Result<Option<Page>, StoreError> {
+        self.landbridge
+            .read_within(self.search_time, |connection| everything::everything(connection, &self.index, grant, id, query, self.page_bytes))
     }
 
     fn search(&self, grant: &Grant, query: &Query) -> Result<Page, StoreError> {

@@ -1,21 +1,24 @@
 //! Searches as SQL. One filter drives: its index finds the candidates; each other filter is tested on a candidate's own
 //! rows. The Grant's predicate stands in every sub-query.
 
+use super::include::Includes;
 use super::index::{Index, SYSTEM_IMPLIED, SYSTEM_NONE};
 use super::names::{find_key, find_kind, find_system, id_of, key_name};
 use super::read::{current, more, patient_row};
 use super::sql::Sql;
 use crate::access::{Grant, Permission, Predicate};
 use crate::search::parse::ParameterType;
-use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query, Sort};
+use crate::search::{Cursor, Filter, Operand, Page, Prefix, Query, Sort, SortKey};
 use crate::store::StoreError;
 use jiff::Timestamp;
-use rusqlite::types::Value;
+use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Alternatives that a driving filter may have; SQLite bounds the length of a compound select.
 const DRIVING_ALTERNATIVES_MAX: usize = 100;
+/// What of a text orders, in characters: a page's link carries it.
+const SORT_CHARACTERS: usize = 100;
 
 pub(super) fn search(
     connection: &Connection,
@@ -42,7 +45,8 @@ pub(super) fn search(
     let select = search.page(matches)?;
     let found = connection.prepare_cached(&select.text).and_then(|mut statement| {
         let rows = statement.query_map(params_from_iter(select.values), |row| {
-            Ok((Cursor { after: row.get(0)?, key: row.get(2)? }, id_of(row.get_ref(1)?.as_blob()?)))
+            let keys = (2..2 + query.sort.len()).map(|at| row.get_ref(at).map(sort_key)).collect::<Result<_, _>>()?;
+            Ok((Cursor { after: row.get(0)?, keys }, id_of(row.get_ref(1)?.as_blob()?)))
         })?;
         rows.collect::<Result<Vec<_>, _>>()
     });
@@ -51,7 +55,7 @@ pub(super) fn search(
         found.truncate(query.count);
         page.next = found.last().map(|(last, _)| last.clone());
     }
-    let (mut bytes, mut last) = (0, Cursor::default());
+    let (mut bytes, mut last, mut rows) = (0, Cursor::default(), Vec::new());
     for (row, id) in found {
         if let Some(version) = current(connection, query.kind.clone(), id, row.after)? {
             bytes += version.body.as_ref().map_or(0, Vec::len);
@@ -60,10 +64,36 @@ pub(super) fn search(
                 break;
             }
             page.matches.push(version);
+            rows.push(row.clone());
         }
         last = row;
     }
+    // What comes along is never cut: rather fewer matches.
+    let includes = Includes { connection, index, grant, bytes_max: page_bytes, bound: search.bound };
+    while !query.includes.is_empty() && !page.matches.is_empty() {
+        let matches: Vec<i64> = rows.iter().map(|row| row.after).collect();
+        match includes.of(&query.includes, search.kind, &matches)? {
+            Some(included) => {
+                page.included = included;
+                break;
+            }
+            None if rows.len() == 1 => return Err(StoreError::TooCostly),
+            None => {
+                rows.truncate(rows.len() / 2);
+                page.matches.truncate(rows.len());
+                page.next = rows.last().cloned();
+            }
+        }
+    }
     Ok(page)
+}
+
+fn sort_key(value: ValueRef<'_>) -> SortKey {
+    match value {
+        ValueRef::Integer(number) => SortKey::Number(number),
+        ValueRef::Text(text) => SortKey::Text(String::from_utf8_lossy(text).into_owned()),
+        _ => SortKey::Nothing,
+    }
 }
 
 /// What one search is made with.
@@ -99,26 +129,29 @@ impl<'a> Search<'a> {
         Ok(Some(Self { connection, index, query, kind, bound, now }))
     }
 
-    /// A select of `id`, `name` and the key of the order, of the matches behind the cursor. The row is the last key: no two
+    /// A select of `id`, `name` and the keys of the order, of the matches behind the cursor. The row is the last key: no two
     /// matches are equal, and none is told twice when others come between.
     fn page(&self, matches: Sql) -> Result<Sql, StoreError> {
-        let (after, key) = self.query.cursor.as_ref().map_or((0, None), |cursor| (cursor.after, cursor.key));
-        let mut select = Sql::new("SELECT m.id, k.name, m.s FROM (SELECT m.id AS id, ");
-        let Some(sort) = &self.query.sort else {
-            select.push("NULL AS s FROM (").add(matches).push(") m) m JOIN key k ON k.id = m.id WHERE ");
-            select.add(Sql::with("m.id > ? ORDER BY m.id LIMIT ?", [after.into(), more(self.query.count).into()]));
-            return Ok(select);
-        };
-        select.push("(").add(self.key(sort)?).push(") AS s FROM (").add(matches).push(") m) m JOIN key k ON k.id = m.id WHERE ");
-        let (beyond, order) = if sort.descending { ("<", "DESC") } else { (">", "ASC") };
-        select.add(match (&self.query.cursor, key) {
-            (None, _) => Sql::new("1"),
-            (Some(_), None) => Sql::with("(m.s IS NULL AND m.id > ?)", [after.into()]),
-            (Some(_), Some(key)) => {
-                Sql::with(&format!("(m.s {beyond} ? OR (m.s = ? AND m.id > ?) OR m.s IS NULL)"), [key.into(), key.into(), after.into()])
-            }
+        let sort = &self.query.sort;
+        let mut select = Sql::new("SELECT m.id, k.name");
+        for at in 0..sort.len() {
+            select.push(&format!(", m.s{at}"));
+        }
+        select.push(" FROM (SELECT m.id AS id");
+        for (at, sort) in sort.iter().enumerate() {
+            select.push(", (").add(self.key(sort)?).push(&format!(") AS s{at}"));
+        }
+        select.push(" FROM (").add(matches).push(") m) m JOIN key k ON k.id = m.id WHERE ");
+        select.add(match &self.query.cursor {
+            Some(cursor) if cursor.keys.len() == sort.len() => beyond(sort, cursor),
+            Some(_) => return Err(StoreError::Refused("the page is one of another order".into())),
+            None => Sql::new("1"),
         });
-        select.add(Sql::with(&format!(" ORDER BY m.s IS NULL, m.s {order}, m.id LIMIT ?"), [more(self.query.count).into()]));
+        select.push(" ORDER BY ");
+        for (at, sort) in sort.iter().enumerate() {
+            select.push(&format!("m.s{at} IS NULL, m.s{at} {}, ", if sort.descending { "DESC" } else { "ASC" }));
+        }
+        select.add(Sql::with("m.id LIMIT ?", [more(self.query.count).into()]));
         Ok(select)
     }
 
@@ -128,11 +161,16 @@ impl<'a> Search<'a> {
             return Ok(Sql::new("SELECT v.at FROM resource r JOIN version v ON v.id = r.current WHERE r.id = m.id"));
         }
         let found = self.index.plan.parameter(&self.query.kind, &sort.parameter);
-        let (number, _) = found.filter(|(_, parameter)| parameter.kind == ParameterType::Date).ok_or_else(|| {
-            StoreError::Refused(format!("the parameter {} is not indexed, or is no date: nothing is ordered by it", sort.parameter))
-        })?;
-        let value = if sort.descending { "max(t.high)" } else { "min(t.low)" };
-        let text = format!("SELECT {value} FROM date t WHERE t.resource = m.id AND +t.parameter = ? AND ");
+        let wrong = || StoreError::Refused(format!("the parameter {} is not indexed, or orders nothing", sort.parameter));
+        let (number, parameter) = found.ok_or_else(wrong)?;
+        let (table, least, greatest) = match parameter.kind {
+            ParameterType::Date => ("date", "min(t.low)".to_owned(), "max(t.high)".to_owned()),
+            ParameterType::String => ("string", text_key("min(t.value)"), text_key("max(t.value)")),
+            ParameterType::Token => ("token", text_key("min(t.code)"), text_key("max(t.code)")),
+            ParameterType::Reference => return Err(wrong()),
+        };
+        let value = if sort.descending { greatest } else { least };
+        let text = format!("SELECT {value} FROM {table} t WHERE t.resource = m.id AND +t.parameter = ? AND ");
         let mut key = Sql::with(&text, [self.index.number(number).into()]);
         key.add(self.granted("t.resource"));
         Ok(key)
@@ -188,7 +226,14 @@ impl<'a> Search<'a> {
 
     fn drive(&self, test: Test) -> Sql {
         let Some((table, parameter)) = test.on else {
-            let mut select = Sql::new("SELECT t.id AS id FROM resource t WHERE ");
+            let mut select = match test.since {
+                None => Sql::new("SELECT t.id AS id FROM resource t WHERE "),
+                Some(since) => Sql::with(
+                    "SELECT t.id AS id FROM version l INDEXED BY version_at JOIN resource t ON t.id = l.resource AND t.current = l.id
+                     WHERE l.at >= ? AND ",
+                    [since.into()],
+                ),
+            };
             select.add(Sql::any(test.any)).push(" AND ").add(self.granted("t.id"));
             return select;
         };
@@ -232,20 +277,27 @@ impl<'a> Search<'a> {
                 let Operand::Id(id) = operand else { return Err(unfit(filter)) };
                 rows.extend(find_key(self.connection, self.kind, &key_name(id))?.map(Value::from));
             }
-            return Ok(Test { on: None, any: vec![Sql::within("t.id", rows)], not: false, width: 0 });
+            return Ok(Test { on: None, any: vec![Sql::within("t.id", rows)], not: false, width: 0, since: None });
         }
         if filter.parameter == "_lastUpdated" {
-            // Kept with the version, and no index of its own: it narrows what another finds.
+            let since = filter.any.iter().map(|operand| since(operand, self.now)).try_fold(i64::MAX, |least, one| Some(least.min(one?)));
+            // Where there is a beginning, all versions since then are looked through.
+            let width = if since.is_some() { 8 } else { u8::MAX };
             let mut updated = Sql::new("EXISTS (SELECT 1 FROM version v WHERE v.id = t.current AND ");
             updated.add(Sql::any(self.dates(filter, ("v.at", "v.at + 1"))?)).push(")");
-            return Ok(Test { on: None, any: vec![updated], not: false, width: u8::MAX });
+            return Ok(Test { on: None, any: vec![updated], not: false, width, since });
         }
         let found = self.index.plan.parameter(&self.query.kind, &filter.parameter);
         let (number, parameter) = found.ok_or_else(|| unfit(filter))?;
         let number = self.index.number(number);
         // What is not there drives nothing.
-        let test =
-            |table, any, width| Test { on: Some((table, number)), any, not: filter.not, width: if filter.not { u8::MAX } else { width } };
+        let test = |table, any, width| Test {
+            on: Some((table, number)),
+            any,
+            not: filter.not,
+            width: if filter.not { u8::MAX } else { width },
+            since: None,
+        };
         let table = match parameter.kind {
             ParameterType::Token => "token",
             ParameterType::String => "string",
@@ -254,7 +306,7 @@ impl<'a> Search<'a> {
         };
         if let [Operand::Missing(missing)] = filter.any.as_slice() {
             let width = if *missing { u8::MAX } else { 9 };
-            return Ok(Test { on: Some((table, number)), any: vec![Sql::new("1")], not: *missing, width });
+            return Ok(Test { on: Some((table, number)), any: vec![Sql::new("1")], not: *missing, width, since: None });
         }
         if filter.any.iter().all(|operand| matches!(operand, Operand::Exact(_))) && parameter.kind == ParameterType::String {
             // Strings as they stand are kept among the tokens, under their own parameter.
@@ -365,6 +417,32 @@ impl<'a> Search<'a> {
     }
 }
 
+fn text_key(value: &str) -> String {
+    format!("substr({value}, 1, {SORT_CHARACTERS})")
+}
+
+/// Behind the cursor: behind it by the first key, or equal to it there and behind it by the next; and at last by its row.
+fn beyond(sort: &[Sort], cursor: &Cursor) -> Sql {
+    let value = |key: &SortKey| match key {
+        SortKey::Nothing => Value::Null,
+        SortKey::Number(number) => Value::Integer(*number),
+        SortKey::Text(text) => Value::Text(text.clone()),
+    };
+    let (mut alternatives, mut equal) = (Vec::new(), Sql::new("(1"));
+    for (at, (sort, key)) in sort.iter().zip(&cursor.keys).enumerate() {
+        if *key != SortKey::Nothing {
+            let comparison = if sort.descending { "<" } else { ">" };
+            let mut one = equal.clone();
+            one.add(Sql::with(&format!(" AND (m.s{at} {comparison} ? OR m.s{at} IS NULL))"), [value(key)]));
+            alternatives.push(one);
+        }
+        equal.add(Sql::with(&format!(" AND m.s{at} IS ?"), [value(key)]));
+    }
+    equal.add(Sql::with(" AND m.id > ?)", [cursor.after.into()]));
+    alternatives.push(equal);
+    Sql::any(alternatives)
+}
+
 /// One filter, compiled.
 struct Test {
     /// Index table and parameter; `None`: on the resource itself.
@@ -375,10 +453,28 @@ struct Test {
     not: bool,
     /// How many resources it may find, by rank.
     width: u8,
+    /// Of `_lastUpdated`: nothing older is found.
+    since: Option<i64>,
+}
+
+/// The earliest time that an operand of `_lastUpdated` finds; `None`: there is none.
+fn since(operand: &Operand, now: Timestamp) -> Option<i64> {
+    let Operand::Date { prefix, low, high } = operand else { return None };
+    match prefix {
+        Prefix::Eq | Prefix::Ge => Some(*low),
+        Prefix::Gt | Prefix::Sa => Some(*high),
+        Prefix::Ap => Some(low.saturating_sub(tenth(*low, now))),
+        Prefix::Ne | Prefix::Lt | Prefix::Le | Prefix::Eb => None,
+    }
+}
+
+/// A tenth of the time between now and a date.
+fn tenth(at: i64, now: Timestamp) -> i64 {
+    now.as_microsecond().abs_diff(at).try_into().unwrap_or(i64::MAX) / 10
 }
 
 /// All Patients that merges tie to this one; itself included.
-fn component(connection: &Connection, patient: i64) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn component(connection: &Connection, patient: i64) -> rusqlite::Result<Vec<i64>> {
     let sql = "WITH RECURSIVE member (id) AS (
                    VALUES (?1)
                    UNION SELECT e.survivor FROM member m JOIN edge e ON e.loser = m.id
@@ -411,9 +507,7 @@ pub(super) fn date(from: &str, to: &str, prefix: Prefix, low: i64, high: i64, no
         Prefix::Sa => compare(format!("{from} >= ?"), high),
         Prefix::Eb => compare(format!("{to} <= ?"), low),
         Prefix::Ap => {
-            // A tenth of the time between now and the date, on both sides.
-            let tenth = |at: i64| now.as_microsecond().abs_diff(at).try_into().unwrap_or(i64::MAX) / 10;
-            let (low, high) = (low.saturating_sub(tenth(low)), high.saturating_add(tenth(high)));
+            let (low, high) = (low.saturating_sub(tenth(low, now)), high.saturating_add(tenth(high, now)));
             Sql::with(&format!("({from} < ? AND {to} > ?)"), [high.into(), low.into()])
         }
     }

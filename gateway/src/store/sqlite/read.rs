@@ -2,20 +2,20 @@
 
 use super::fold::{ids, read_list};
 use super::index::compartments;
-use super::names::{find_key, find_kind, key_name};
+use super::names::{find_key, find_kind, id_of, key_name};
 use crate::access::{Grant, Permission, Predicate};
-use crate::search::{Cursor, Page, Version};
+use crate::search::{Cursor, Page, Query, SortKey, Version};
 use crate::store::StoreError;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row};
 
 /// A resource that the Grant reaches, by its current compartment.
-struct Reached {
+pub(super) struct Reached {
     kind: String,
     id: String,
-    row: i64,
+    pub(super) row: i64,
     /// The only patient whose compartment may be told of.
-    bound: Option<i64>,
+    pub(super) bound: Option<i64>,
 }
 
 pub(super) fn read(connection: &Connection, grant: &Grant, kind: &str, id: &str) -> Result<Option<Version>, StoreError> {
@@ -36,37 +36,89 @@ pub(super) fn vread(connection: &Connection, grant: &Grant, kind: &str, id: &str
 pub(super) fn history(
     connection: &Connection,
     grant: &Grant,
-    kind: &str,
     id: &str,
-    (count, bytes_max): (usize, usize),
-    cursor: Option<&Cursor>,
+    query: &Query,
+    bytes_max: usize,
 ) -> Result<Option<Page>, StoreError> {
-    let Some(reached) = reach(connection, grant, kind, id)? else { return Ok(None) };
-    let sql = format!("SELECT count(*) FROM version v WHERE v.resource = ?1 AND {}", BOUND.replace("?3", "?2"));
+    let Some(reached) = reach(connection, grant, &query.kind, id)? else { return Ok(None) };
+    let since = query.since.unwrap_or(i64::MIN);
+    let sql = format!("SELECT count(*) FROM version v WHERE v.resource = ?1 AND v.at >= ?2 AND {BOUND}");
     let total = connection
         .prepare_cached(&sql)
-        .and_then(|mut statement| statement.query_row((reached.row, reached.bound()), |row| row.get::<_, i64>(0)))?;
-    let mut page = Page { matches: Vec::new(), total: total.unsigned_abs(), next: None };
-    if count == 0 {
+        .and_then(|mut statement| statement.query_row((reached.row, since, reached.bound()), |row| row.get::<_, i64>(0)))?;
+    let mut page = Page { total: total.unsigned_abs(), ..Page::default() };
+    if query.count == 0 {
         return Ok(Some(page));
     }
-    let sql = format!("{VERSION} WHERE v.resource = ?1 AND v.version < ?2 AND {BOUND} ORDER BY v.version DESC LIMIT ?4");
-    let before = cursor.map_or(i64::MAX, |cursor| cursor.after);
+    let sql = format!("{VERSION} WHERE v.resource = ?1 AND v.at >= ?2 AND v.version < ?4 AND {BOUND} ORDER BY v.version DESC LIMIT ?5");
+    let before = query.cursor.as_ref().map_or(i64::MAX, |cursor| cursor.after);
     let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map((reached.row, before, reached.bound(), more(count)), stored)?;
+    let found = statement.query_map((reached.row, since, reached.bound(), before, more(query.count)), stored)?;
     let (mut bytes, mut last) = (0, before);
     for stored in found {
         let stored = stored?;
         bytes += stored.body.as_ref().map_or(0, Vec::len);
-        let is_full = page.matches.len() == count || bytes > bytes_max;
+        let is_full = page.matches.len() == query.count || bytes > bytes_max;
         if is_full && !page.matches.is_empty() {
-            page.next = Some(Cursor { after: last, key: None });
+            page.next = Some(Cursor { after: last, keys: Vec::new() });
             break;
         }
         last = stored.version;
         page.matches.push(stored.version(connection, &reached.kind, &reached.id)?);
     }
     Ok(Some(page))
+}
+
+/// Versions of all resources of a type, newest first. They are not counted: that would cost more than any page.
+pub(super) fn changes(connection: &Connection, grant: &Grant, query: &Query, bytes_max: usize) -> Result<Page, StoreError> {
+    let mut page = Page::default();
+    let predicate = grant.predicate(&query.kind, Permission::Read);
+    let Some(kind) = find_kind(connection, &query.kind)?.filter(|_| query.count > 0) else { return Ok(page) };
+    let patient = match predicate {
+        Predicate::Nothing => return Ok(page),
+        Predicate::All => None,
+        Predicate::Patient(patient) => match patient_row(connection, &patient)? {
+            Some(patient) => Some(patient),
+            None => return Ok(page),
+        },
+    };
+    // One patient's are few, and found by the compartment; all are found by their time.
+    let (from, of) = match patient {
+        None => ("version v INDEXED BY version_at JOIN resource r ON r.id = v.resource AND r.kind = ?1", "?2 IS NULL"),
+        Some(_) => (
+            "compartment c CROSS JOIN version v ON v.resource = c.resource JOIN resource r ON r.id = v.resource",
+            "c.patient = ?2 AND c.kind = ?1",
+        ),
+    };
+    let sql = format!(
+        "SELECT v.version, v.at, v.patients, v.body, v.id, k.name FROM {from} JOIN key k ON k.id = v.resource
+         WHERE {of} AND {BOUND} AND v.at >= ?4 AND (v.at, v.id) < (?5, ?6) ORDER BY v.at DESC, v.id DESC LIMIT ?7"
+    );
+    let (at, row) = match &query.cursor {
+        Some(Cursor { after, keys }) => match keys.as_slice() {
+            [SortKey::Number(at)] => (*at, *after),
+            _ => return Err(StoreError::Refused("the page is one of another order".into())),
+        },
+        None => (i64::MAX, i64::MAX),
+    };
+    let since = query.since.unwrap_or(i64::MIN);
+    let mut statement = connection.prepare_cached(&sql)?;
+    let bound = patient.map(|patient| format!(",{patient},"));
+    let found = statement.query_map((kind, patient, bound, since, at, row, more(query.count)), |row| {
+        Ok((stored(row)?, row.get::<_, i64>(4)?, id_of(row.get_ref(5)?.as_blob()?)))
+    })?;
+    let (mut bytes, mut last) = (0, None);
+    for found in found {
+        let (stored, row, id) = found?;
+        bytes += stored.body.as_ref().map_or(0, Vec::len);
+        if page.matches.len() == query.count || (bytes > bytes_max && !page.matches.is_empty()) {
+            page.next = last;
+            break;
+        }
+        last = Some(Cursor { after: row, keys: vec![SortKey::Number(stored.at)] });
+        page.matches.push(stored.version(connection, &query.kind, &id)?);
+    }
+    Ok(page)
 }
 
 /// The current version of a resource, without a look at any Grant.
@@ -84,7 +136,7 @@ pub(super) fn more(count: usize) -> i64 {
     i64::try_from(count).map_or(i64::MAX, |count| count.saturating_add(1))
 }
 
-fn reach(connection: &Connection, grant: &Grant, kind: &str, id: &str) -> Result<Option<Reached>, StoreError> {
+pub(super) fn reach(connection: &Connection, grant: &Grant, kind: &str, id: &str) -> Result<Option<Reached>, StoreError> {
     let predicate = grant.predicate(kind, Permission::Read);
     let Some(kind_row) = find_kind(connection, kind)? else { return Ok(None) };
     let Some(row) = find_key(connection, kind_row, &key_name(id))? else { return Ok(None) };

@@ -100,6 +100,9 @@ CREATE TABLE compartment (
 CREATE INDEX compartment_resource ON compartment (resource);
 ";
 
+/// Histories of a type, and `_lastUpdated`: times only grow, so that the index is written at its end.
+const VERSIONS_BY_TIME: &str = "CREATE INDEX version_at ON version (at);";
+
 /// A file of the store.
 pub(super) struct Layout {
     pub(super) name: &'static str,
@@ -108,7 +111,7 @@ pub(super) struct Layout {
 }
 
 /// Journal, state, versions, index and intake audit.
-pub(super) const LANDBRIDGE_DB: Layout = Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE]] };
+pub(super) const LANDBRIDGE_DB: Layout = Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME]] };
 /// Access audit.
 pub(super) const ACCESS_DB: Layout = Layout { name: "access.db", migrations: &[&[AUDIT]] };
 

@@ -126,11 +126,12 @@ fn no_search_scans_a_table() {
         vec![("identifier", vec![token(Some("urn:mrn"), Some("1"))]), ("birthdate", vec![date(Prefix::Ap, "1970")])],
     ];
     for grant in [everything(), crate::store::tests::bound(&patient("1"))] {
-        for (filters, sort) in
-            filters.iter().flat_map(|filters| [None, Some("birthdate"), Some("_lastUpdated")].map(|sort| (filters, sort)))
+        for (filters, sort) in filters
+            .iter()
+            .flat_map(|filters| [&[][..], &["birthdate"], &["_lastUpdated"], &["family", "gender"]].map(|sort| (filters, sort)))
         {
             let mut asked = query("Patient", filters.clone());
-            asked.sort = sort.map(|parameter| Sort { parameter: parameter.into(), descending: true });
+            asked.sort = sort.iter().map(|parameter| Sort { parameter: (*parameter).into(), descending: true }).collect();
             let plans = store.landbridge.read(|connection| query::explain(connection, &store.index, &grant, &asked)).unwrap();
             for step in plans {
                 let own = ["SCAN m", "SCAN d", "SCAN (subquery", "SCAN a USING COVERING INDEX resource_kind"];
@@ -156,7 +157,7 @@ fn two_processes_share_the_files() {
     let report = folder.verify(None);
     assert!(report.is_intact(), "{:?}", report.faults);
     assert_eq!((report.entries, report.writers, report.seals, report.unsealed), (12, 4, 6, 0));
-    assert_eq!(one.history(&everything(), "Patient", &id(&patient("1")), 10, None).unwrap().unwrap().total, 6);
+    assert_eq!(one.history(&everything(), &id(&patient("1")), &query("Patient", vec![])).unwrap().unwrap().total, 6);
 }
 
 /// A store with entries of two incarnations in both files, sealed in between; with the seals that left it.
