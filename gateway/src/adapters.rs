@@ -16,6 +16,7 @@ pub fn dialects(schemas: Option<&Path>) -> Result<Vec<Arc<dyn Dialect>>, String>
     };
     Ok(vec![
         Arc::new(hl7v2::Hl7v2::new(&tables("hl7v2")?, shape.clone()).map_err(|errors| errors.to_string())?),
-        Arc::new(cda::CdaDialect::new(&tables("cda")?, shape).map_err(|errors| errors.to_string())?),
+        Arc::new(cda::CdaDialect::new(&tables("cda")?, shape.clone()).map_err(|errors| errors.to_string())?),
+        Arc::new(fhir::FhirDialect::new(shape)),
     ])
 }

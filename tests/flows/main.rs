@@ -3,6 +3,7 @@
 mod bad_input;
 mod clients;
 mod crossing;
+mod fhir_in;
 mod kill;
 mod messages;
 mod reload;

@@ -1,7 +1,7 @@
 //! Instance identifiers (II): which system a root is.
 
 use crate::node::Node;
-use contract::Settings;
+use contract::{Settings, nhs_number};
 use mapping::KeyPart;
 
 /// The NHS number's system in FHIR.
@@ -52,7 +52,7 @@ pub fn read(node: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
 /// to the feed, an NHS number last, else the first. A placeholder that looks like an NHS number joins nothing.
 pub fn patient(role: &Node<'_>, settings: &Settings) -> Option<KeyPart> {
     let ids: Vec<(Node<'_>, KeyPart)> = role.children("id").filter_map(|id| Some((id, read(&id, settings)?))).collect();
-    let ids: Vec<_> = ids.into_iter().filter(|(_, part)| part.system != NHS_NUMBER || is_nhs_number(&part.value)).collect();
+    let ids: Vec<_> = ids.into_iter().filter(|(_, part)| part.system != NHS_NUMBER || nhs_number(&part.value).is_some()).collect();
     let is_primary = |(id, part): &&(Node<'_>, KeyPart)| {
         settings.primary_assigner.as_deref().is_some_and(|primary| {
             id.value("root") == Some(primary)
@@ -96,16 +96,6 @@ fn is_uuid(text: &str) -> bool {
         .iter()
         .all(|length| found.next().is_some_and(|group| group.len() == *length && group.bytes().all(|byte| byte.is_ascii_hexdigit())))
         && found.next().is_none()
-}
-
-/// Ten digits by modulus 11, which passes every repeated digit: those are placeholders.
-fn is_nhs_number(text: &str) -> bool {
-    let digits: Vec<u32> = text.chars().filter_map(|char| char.to_digit(10)).collect();
-    if digits.len() != 10 || text.len() != 10 || digits.iter().all(|digit| *digit == digits[0]) {
-        return false;
-    }
-    let sum: u32 = digits.iter().take(9).zip((2..=10).rev()).map(|(digit, weight)| digit * weight).sum();
-    (11 - sum % 11) % 11 == digits[9]
 }
 
 #[cfg(test)]

@@ -19,6 +19,12 @@ pub trait Adapter: Send + Sync + 'static {
     /// conditions of enhanced mode; HTTP feeds whose answer is an OperationOutcome). `envelope` is `None` where
     /// [`Adapter::envelope`] failed.
     fn reply(&self, envelope: Option<&Envelope>, frame: &Frame, outcome: &Outcome) -> Option<Bytes>;
+
+    /// `Type/id` of the resources that the message is about, in its order, for dialects whose senders are told where their
+    /// resources stand (HTTP `Location`); of others, none.
+    fn stored_as(&self, _frame: &Frame) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// What makes adapters of one dialect.

@@ -11,6 +11,7 @@ mod frame;
 mod issue;
 mod json;
 mod key;
+mod national;
 mod settings;
 mod translation;
 
@@ -19,5 +20,6 @@ pub use frame::{Digest, Frame};
 pub use issue::{Issue, IssueCode, Outcome, OutcomeKind, Rejection, Severity};
 pub use json::{Json, JsonError};
 pub use key::{DEMONSTRATION_KEY, IdKey, Key};
+pub use national::nhs_number;
 pub use settings::{Sequence, Settings};
 pub use translation::{Authority, Class, Contribution, Membership, Name, Rank, Slot, Statement, Translation, merge};

@@ -23,7 +23,7 @@ pub const FRAME_SECONDS_MAX: u64 = 60;
 pub const QUARANTINE_FRAMES_MAX: u64 = 100_000;
 
 /// The names that [`Feed::adapter`] may have.
-pub const ADAPTERS: [&str; 2] = ["hl7v2", "cda"];
+pub const ADAPTERS: [&str; 3] = ["hl7v2", "cda", "fhir"];
 /// Signature algorithms that an issuer may have. `none` and HMAC are never among them.
 pub const ALGORITHMS: [&str; 3] = ["ES256", "RS256", "EdDSA"];
 

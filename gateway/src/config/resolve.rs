@@ -116,10 +116,11 @@ impl Reader<'_, '_> {
         if let Some(accepts) = &accepts
             && (accepts.value.is_empty() || accepts.value.iter().any(|word| word.value.is_empty()))
         {
-            self.page.wrong(accepts, "nothing would be accepted; write types such as \"ADT\", \"ADT^A01\", \"ORU\", \"CDA\"");
+            self.page.wrong(accepts, "nothing would be accepted; write types such as \"ADT\", \"ADT^A01\", \"CDA\", \"FHIR^Bundle\"");
         }
         for word in accepts.iter().flat_map(|accepts| &accepts.value).filter(|word| !word.value.is_empty() && !is_type(&word.value)) {
-            self.page.wrong(word, format!("{:?} is no message type; write e.g. \"ADT\", \"ADT^A01\", \"ORU\", \"CDA\"", word.value));
+            self.page
+                .wrong(word, format!("{:?} is no message type; write e.g. \"ADT\", \"ADT^A01\", \"CDA\", \"FHIR^Bundle\"", word.value));
         }
         let owns = section.texts_if_any("owns");
         for kind in &owns {
@@ -134,12 +135,18 @@ impl Reader<'_, '_> {
             self.page
                 .wrong(name, "unknown character set; write a name of HL7 table 0211, e.g. \"8859/1\", \"UNICODE UTF-8\", or an IANA name");
         }
+        let adapter = self.one_of(section.text("adapter"), &ADAPTERS);
+        if adapter.as_deref() == Some("fhir")
+            && let Some(word) = section.text_if_any("listener").filter(|word| word.value != "https")
+        {
+            self.page.wrong(&word, "FHIR comes over HTTPS, and has no acknowledgement for MLLP; write \"https\"");
+        }
         let sequence = self.one_of(section.text_if_any("sequence"), &["control-id", "MSH-13"]);
         Feed {
             name: name.to_owned(),
             peer: self.peer(section, listener.as_ref(), listeners),
             listener: listener.unwrap_or(Listener::Https),
-            adapter: self.one_of(section.text("adapter"), &ADAPTERS).unwrap_or_default(),
+            adapter: adapter.clone().unwrap_or_default(),
             sender: self.party(&section.section_if_any("sender")),
             receiver: self.party(&section.section_if_any("receiver")),
             timezone: self.timezone(section.text_if_any("timezone")),
@@ -147,7 +154,7 @@ impl Reader<'_, '_> {
             assigners: assigners.into_iter().map(|(name, system)| (name, system.value)).collect(),
             accepts: values(accepts.map(|word| word.value).unwrap_or_default()),
             owns: values(owns),
-            reply: self.reply(&section.section_if_any("reply")),
+            reply: self.reply(&section.section_if_any("reply"), adapter.as_deref()),
             sequence: sequence.map(|word| if word == "MSH-13" { Sequence::Msh13 } else { Sequence::ControlId }),
             visit_assigners: values(section.texts_if_any("visit_assigners")),
             character_set: character_set.map(|word| word.value),
@@ -198,14 +205,16 @@ impl Reader<'_, '_> {
         })
     }
 
-    fn reply(&self, section: &Section) -> Reply {
+    fn reply(&self, section: &Section, adapter: Option<&str>) -> Reply {
         let code = |name, default: &str| self.one_of(section.text_if_any(name), &["AA", "AE", "AR"]).unwrap_or_else(|| default.to_owned());
         // Never "AA": nothing is acknowledged before it is durable.
         let transient = self.one_of(section.text_if_any("transient"), &["close", "AE", "AR"]);
+        // Who speaks FHIR can mend it and send it again; an HL7 v2 sender would stop at it.
+        let kept = if adapter == Some("fhir") { "AE" } else { "AA" };
         Reply {
             malformed: code("malformed", "AE"),
-            unsupported: code("unsupported", "AA"),
-            untranslatable: code("untranslatable", "AA"),
+            unsupported: code("unsupported", kept),
+            untranslatable: code("untranslatable", kept),
             held: code("held", "AA"),
             forbidden: code("forbidden", "AR"),
             transient: transient.filter(|word| word != "close"),
@@ -324,8 +333,12 @@ fn values<C: FromIterator<String>>(words: Vec<Word<String>>) -> C {
     words.into_iter().map(|word| word.value).collect()
 }
 
-/// `ADT`, `ADT^A01`, `CDA`.
+/// `ADT`, `ADT^A01`, `CDA`, `FHIR`, `FHIR^Bundle`.
 fn is_type(word: &str) -> bool {
+    if let Some(rest) = word.strip_prefix("FHIR") {
+        let kind = rest.strip_prefix('^').unwrap_or("Bundle");
+        return rest.is_empty() || kind == "Bundle" || resource_types().contains(kind);
+    }
     let three = |part: &str| part.len() == 3 && part.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
     match word.split_once('^') {
         Some((code, event)) => three(code) && three(event),

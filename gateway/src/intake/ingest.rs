@@ -11,7 +11,7 @@ use contract::Frame;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Body;
 use hyper::header::{
-    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+    ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode};
@@ -24,6 +24,7 @@ pub const PREFIX: &str = "/ingest/";
 
 const ER7: [&str; 2] = ["application/hl7-v2", "x-application/hl7-v2+er7"];
 const XML: [&str; 2] = ["application/xml", "text/xml"];
+const FHIR: [&str; 2] = ["application/fhir+json", "application/json"];
 /// How long a sender waits before it sends again, in seconds.
 const RETRY_SECONDS: u32 = 5;
 /// Of a request's path, in its entry.
@@ -67,7 +68,7 @@ impl Ingest {
         let (parts, body) = request.into_parts();
         let mut peer = None;
         match self.receive(&parts, body, connection, &mut peer).await {
-            Ok((feed, answer)) => respond(&feed, &parts.headers, &answer),
+            Ok(received) => respond(&received, &parts.headers),
             Err(refusal) => self.refuse(refusal, &parts, connection, peer).await,
         }
     }
@@ -79,7 +80,7 @@ impl Ingest {
         body: B,
         connection: &ConnectionInfo,
         known: &mut Option<Arc<Peer>>,
-    ) -> Result<(Arc<Feed>, Answer), Refusal>
+    ) -> Result<Received, Refusal>
     where
         B: Body<Data = Bytes> + Send,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -108,7 +109,10 @@ impl Ingest {
             Some(_) => Refusal::TooLarge,
             None => Refusal::Broken,
         })?;
-        Ok((feed, self.intake.receive(&door, &peer, Frame::new(body.to_bytes())).await))
+        let frame = Frame::new(body.to_bytes());
+        let answer = self.intake.receive(&door, &peer, frame.clone()).await;
+        let stored_as = if answer.outcome.is_stored() { feed.adapter.stored_as(&frame) } else { Vec::new() };
+        Ok(Received { feed, answer, stored_as })
     }
 
     /// Who sends. A token, where one is shown, decides alone.
@@ -201,9 +205,11 @@ impl Refusal {
             Refusal::BadToken(_) => (StatusCode::UNAUTHORIZED, "login", "the bearer token is not valid here"),
             Refusal::Forbidden => (StatusCode::FORBIDDEN, "forbidden", "no feed of this name is configured for this sender"),
             Refusal::Method => (StatusCode::METHOD_NOT_ALLOWED, "not-supported", "messages are sent by POST"),
-            Refusal::ContentType => {
-                (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", "the feed's dialect has another content type: HL7 v2 or XML")
-            }
+            Refusal::ContentType => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not-supported",
+                "the feed's dialect has another content type: HL7 v2, XML or FHIR JSON",
+            ),
             Refusal::ContentEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", "the body is taken uncompressed only"),
             Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-long", "the message is larger than the limit of this gateway"),
             Refusal::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "the message did not arrive in time"),
@@ -212,16 +218,32 @@ impl Refusal {
     }
 }
 
-/// The acknowledgement for ER7, an OperationOutcome where the dialect has none.
-fn respond(feed: &Feed, headers: &HeaderMap, answer: &Answer) -> Response<Full<Bytes>> {
+/// What came of a message at this door.
+struct Received {
+    feed: Arc<Feed>,
+    answer: Answer,
+    /// `Type/id` of what it is about, where the dialect tells that.
+    stored_as: Vec<String>,
+}
+
+/// The dialect's own reply (an acknowledgement, a response Bundle), an OperationOutcome where it has none.
+fn respond(received: &Received, headers: &HeaderMap) -> Response<Full<Bytes>> {
+    let Received { feed, answer, stored_as } = received;
     let mut response = match &answer.reply {
         Some(reply) if content_types(feed) == ER7 => {
             let mine = content_type(headers);
             let known = ER7.into_iter().find(|known| *known == mine).unwrap_or(ER7[0]);
             with(answer.status(), known, reply.clone())
         }
-        _ => with(answer.status(), "application/fhir+json", answer.operation_outcome()),
+        // The whole Bundle was taken; its entries have a status each.
+        Some(reply) if content_types(feed) == FHIR => with(StatusCode::OK, FHIR[0], reply.clone()),
+        _ => with(answer.status(), FHIR[0], answer.operation_outcome(stored_as)),
     };
+    if let [only] = stored_as.as_slice()
+        && let Ok(location) = HeaderValue::from_str(&format!("{}/{only}", feed.settings.base_url))
+    {
+        response.headers_mut().insert(LOCATION, location);
+    }
     if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS.into());
     }
@@ -236,7 +258,11 @@ fn with(status: StatusCode, content_type: &'static str, body: Bytes) -> Response
 }
 
 fn content_types(feed: &Feed) -> [&'static str; 2] {
-    if feed.config.adapter == "hl7v2" { ER7 } else { XML }
+    match feed.config.adapter.as_str() {
+        "hl7v2" => ER7,
+        "fhir" => FHIR,
+        _ => XML,
+    }
 }
 
 /// Without its parameters, in lower case.

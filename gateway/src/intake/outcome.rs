@@ -21,7 +21,8 @@ impl Answer {
         }
     }
 
-    pub fn operation_outcome(&self) -> Bytes {
+    /// `stored_as`: `Type/id` of the resources that the message is about, where the sender is told.
+    pub fn operation_outcome(&self, stored_as: &[String]) -> Bytes {
         let (severity, code, text) = match self.outcome {
             OutcomeKind::Stored => ("information", "informational", "stored"),
             OutcomeKind::StoredWithIssues => ("information", "informational", "stored, with issues"),
@@ -35,7 +36,9 @@ impl Answer {
             OutcomeKind::Transient => ("error", "transient", "the gateway cannot store the message now; send it again"),
         };
         let first = json!({"severity": severity, "code": code, "diagnostics": text});
-        operation_outcome(std::iter::once(first).chain(self.issues.iter().map(issue)))
+        let stored =
+            |name: &String| json!({"severity": "information", "code": "informational", "diagnostics": format!("stored as {name}")});
+        operation_outcome(std::iter::once(first).chain(stored_as.iter().map(stored)).chain(self.issues.iter().map(issue)))
     }
 }
 

@@ -17,7 +17,7 @@ mod tests;
 
 pub use findings::Finding;
 pub use memory::{Memory, bundle};
-pub use registers::{Register, nhs_number_valid};
+pub use registers::Register;
 pub use render::Rendered;
 pub use slots::{Held, Slots, decode, encode, join};
 

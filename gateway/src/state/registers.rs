@@ -87,9 +87,7 @@ pub fn of(address: &str, slots: &Slots) -> BTreeSet<Register> {
             .into_iter()
             .filter(|identifier| identifier.get("system").and_then(Json::as_str) == Some(NHS_NUMBER));
         for number in numbers.filter_map(|identifier| identifier.get("value").and_then(Json::as_str).map(str::to_owned)) {
-            if nhs_number_valid(&number) {
-                found.insert(Register::Number(number.into()));
-            }
+            found.extend(contract::nhs_number(&number).map(|digits| Register::Number(digits.into())));
         }
     }
     if address.starts_with("Encounter/") {
@@ -111,18 +109,4 @@ fn visits(slots: &Slots) -> Vec<Register> {
         _ => None,
     };
     slots.iter().filter_map(numbered).collect()
-}
-
-/// Ten digits, modulus 11 (NHS Data Dictionary, NHS NUMBER), and none of the placeholders that pass it: all digits alike.
-pub fn nhs_number_valid(number: &str) -> bool {
-    let digits: Vec<u32> = number.chars().filter_map(|digit| digit.to_digit(10)).collect();
-    if number.len() != 10 || digits.len() != 10 || digits.iter().all(|digit| *digit == digits[0]) {
-        return false;
-    }
-    let sum: u32 = digits[..9].iter().zip((2..=10).rev()).map(|(digit, weight)| digit * weight).sum();
-    match 11 - sum % 11 {
-        11 => digits[9] == 0,
-        10 => false,
-        check => digits[9] == check,
-    }
 }

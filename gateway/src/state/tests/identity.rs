@@ -1,6 +1,5 @@
 //! Merges, links and shared NHS numbers, as tables.
 
-use super::super::nhs_number_valid;
 use super::*;
 
 /// `active` and `link` of a patient: `false 2:replaced-by 3:replaces`.
@@ -140,23 +139,4 @@ fn one_nhs_number_of_two_patients_is_a_link_to_look_at() {
     assert_eq!(findings(&both()), [Finding::SharedNumber]);
     assert_eq!(findings(&[both(), vec![numbered(3, "2", number)]].concat()), []);
     assert_eq!(findings(&[merges(1, "1", "2"), numbered(2, "2", number), numbered(1, "1", number)]), []);
-}
-
-#[test]
-fn nhs_numbers_are_checked_by_modulus_11() {
-    for (number, expected) in [
-        ("9434765870", true),
-        ("9434765919", true),
-        ("9434765871", false),
-        ("0000000000", false),
-        ("9999999999", false),
-        ("943476587", false),
-        ("94347658700", false),
-        ("943 476 5870", false),
-        ("943476587X", false),
-        ("٩434765870", false),
-        ("", false),
-    ] {
-        assert_eq!(nhs_number_valid(number), expected, "{number}");
-    }
 }
