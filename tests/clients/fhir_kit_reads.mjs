@@ -1,11 +1,11 @@
-// fhir-kit-client connects, searches, pages and reads. Arguments: base URL, token, CA file, an identifier, a patient count.
+// fhir-kit-client connects, searches, pages and reads. Arguments: base URL, token, CA file, an identifier, a patient count, a token without patients.
 // Node trusts the CA by NODE_EXTRA_CA_CERTS; NODE_CLIENTS is the folder of its packages.
 
 import assert from 'node:assert/strict';
 
 const { Client } = await import(`file://${process.env.NODE_CLIENTS}/fhir-kit-client/dist/index.js`);
 
-const [base, token, , identifier, count] = process.argv.slice(2);
+const [base, token, , identifier, count, narrow] = process.argv.slice(2);
 const client = new Client({ baseUrl: base, bearerToken: token });
 
 const capabilities = await client.capabilityStatement();
@@ -24,12 +24,16 @@ const found = await client.search({ resourceType: 'Patient', searchParams: { ide
 assert.equal(found.total, 1);
 const { id } = found.entry[0].resource;
 assert.equal((await client.read({ resourceType: 'Patient', id })).id, id);
-assert.equal((await client.vread({ resourceType: 'Patient', id, version: '1' })).id, id);
+assert.equal((await client.vread({ resourceType: 'Patient', id, version: '1' })).meta.versionId, '1');
 const visits = await client.search({ resourceType: 'Encounter', searchParams: { patient: id }, options: { postSearch: true } });
 assert.ok(visits.total > 0);
 
-await assert.rejects(client.read({ resourceType: 'Patient', id: '00000000-0000-8000-8000-000000000000' }), (error) => {
-  assert.equal(error.response.status, 404);
-  return true;
-});
+const refused = (id, token, status) =>
+  assert.rejects(new Client({ baseUrl: base, bearerToken: token }).read({ resourceType: 'Patient', id }), (error) => {
+    assert.equal(error.response.status, status);
+    assert.equal(error.response.data.resourceType, 'OperationOutcome');
+    return true;
+  });
+await refused('00000000-0000-8000-8000-000000000000', token, 404);
+await refused(id, narrow, 403);
 console.log('fhir-kit-client: connected, searched, paged, read');

@@ -18,11 +18,32 @@ fn fhirclient_connects_searches_and_pages() {
 
 #[test]
 fn fhir_kit_client_connects_searches_and_pages() {
-    let packages = root().join("../target/npm/node_modules");
-    if packages.join("fhir-kit-client").exists() {
-        reads(Command::new("node").env("NODE_CLIENTS", packages), "fhir_kit_reads.mjs");
+    node("fhir-kit-client", "fhir_kit_reads.mjs");
+}
+
+#[test]
+fn fhirclient_js_finds_the_endpoints_searches_and_pages() {
+    node("fhirclient", "fhirclient_js_reads.mjs");
+}
+
+/// It prefers XML, which is not served, and its parser is strict.
+#[test]
+fn the_hapi_client_connects_searches_and_pages() {
+    let packages = root().join("../target/hapi");
+    if packages.exists() && Command::new("javac").arg("-version").output().is_ok() {
+        // Compiled and run as it stands.
+        reads(Command::new("java").arg("-cp").arg(packages.join("*")), "hapi/Reads.java");
     } else {
-        passed_over("fhir-kit-client");
+        passed_over("the HAPI client");
+    }
+}
+
+fn node(package: &str, script: &str) {
+    let packages = root().join("../target/npm/node_modules");
+    if packages.join(package).exists() {
+        reads(Command::new("node").env("NODE_CLIENTS", packages), script);
+    } else {
+        passed_over(package);
     }
 }
 
@@ -58,7 +79,7 @@ fn reads(client: &mut Command, script: &str) {
         .arg(root().join("clients").join(script))
         .args([&base, &folder.token("system/*.rs", None)])
         .arg(&ca)
-        .args(["MRN80003", "5"])
+        .args(["MRN80003", "5", &folder.token("system/Encounter.rs", None)])
         .output()
         .expect("the client starts");
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
