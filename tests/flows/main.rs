@@ -3,6 +3,7 @@
 mod bad_input;
 mod clients;
 mod crossing;
+mod edge;
 mod fhir_in;
 mod kill;
 mod messages;

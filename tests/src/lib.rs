@@ -50,7 +50,7 @@ impl Folder {
 
     /// Gives the HTTPS door a port that is free now, and a base URL that says so, for clients that follow absolute links.
     pub fn publish(&self) -> String {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
+        let port = free_address().port();
         let in_https = std::cell::Cell::new(false);
         self.edit(|line| {
             if line.starts_with('[') {
@@ -231,6 +231,67 @@ impl Drop for Gateway {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A program of ours that runs beside the gateway, as `edge` does. Dropped, it is killed.
+pub struct Beside {
+    child: Child,
+    ready: Value,
+    _output: BufReader<std::process::ChildStdout>,
+}
+
+impl Beside {
+    /// Starts it and waits for its ready line; its log goes to this file.
+    pub fn start(arguments: &[&str], log: &Path) -> Self {
+        let errors = std::fs::OpenOptions::new().create(true).append(true).open(log).expect("a log file");
+        let started = Command::new(landbridge()).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors).spawn();
+        let mut child = started.expect("the program starts");
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        output.read_line(&mut line).expect("its output can be read");
+        let ready = serde_json::from_str(&line);
+        Self {
+            child,
+            ready: ready.unwrap_or_else(|_| panic!("not ready: {}", std::fs::read_to_string(log).unwrap_or_default())),
+            _output: output,
+        }
+    }
+
+    pub fn address(&self, door: &str) -> SocketAddr {
+        self.ready[door].as_str().expect("the ready line names the door").parse().expect("an address")
+    }
+
+    /// SIGTERM, and the exit status.
+    pub fn stop(mut self) -> ExitStatus {
+        assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill is there").success());
+        self.child.wait().expect("it ends")
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An MLLP line in the clear: sends one message, and waits for its reply.
+pub fn say_plainly(stream: &mut TcpStream, message: &[u8]) -> io::Result<String> {
+    stream.write_all(&[&[0x0b], message, &[0x1c, 0x0d]].concat())?;
+    let mut heard = Vec::new();
+    while !heard.ends_with(&[0x1c, 0x0d]) {
+        let mut chunk = [0; 4096];
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            read => heard.extend_from_slice(&chunk[..read]),
+        }
+    }
+    Ok(String::from_utf8_lossy(&heard).into_owned())
+}
+
+/// An address that is free now.
+pub fn free_address() -> SocketAddr {
+    std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
 }
 
 pub use client::{Answer, Kept, Sender};

@@ -4,6 +4,7 @@ mod audit;
 mod convert;
 mod demo;
 mod desk;
+mod edge;
 mod explain;
 mod init;
 mod journal;
@@ -50,6 +51,8 @@ enum Command {
     Convert(convert::Arguments),
     /// Send HL7 v2 messages by MLLP, wait for each acknowledgement, and tell rate, latency and codes
     Send(send::Arguments),
+    /// Stand beside a sender that cannot do TLS: plain MLLP in, the same over mutual TLS out, the gateway's acknowledgement back
+    Edge(edge::Arguments),
     /// Tell for one message where each FHIR element comes from, and which values went nowhere
     Explain(explain::Arguments),
     /// What arrived, what became of it, what waits; and judging again
@@ -72,6 +75,7 @@ impl Cli {
             Command::Init(arguments) => init::run(&arguments),
             Command::Convert(arguments) => convert::run(&options, &arguments),
             Command::Send(arguments) => send::run(&arguments),
+            Command::Edge(arguments) => edge::run(&arguments),
             Command::Explain(arguments) => explain::run(&options, &arguments),
             Command::Journal(command) => journal::run(&options, &command),
             Command::Token(arguments) => token::run(&options, &arguments),

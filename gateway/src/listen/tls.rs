@@ -285,6 +285,13 @@ pub(crate) mod tests {
             std::fs::write(self.file("server.key"), key).unwrap();
         }
 
+        /// Writes a client's certificate and key.
+        pub fn write_client(&self, name: &str) {
+            let (certificate, key) = self.signed(&[name], ExtendedKeyUsagePurpose::ClientAuth);
+            std::fs::write(self.file("client.pem"), certificate).unwrap();
+            std::fs::write(self.file("client.key"), key).unwrap();
+        }
+
         pub fn file(&self, name: &str) -> PathBuf {
             self.folder.path().join(name)
         }

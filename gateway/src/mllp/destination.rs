@@ -5,7 +5,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use socket2::{SockRef, TcpKeepalive};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -39,21 +39,44 @@ pub struct Files {
     pub server_name: Option<String>,
 }
 
-/// One receiver.
+/// One receiver, by its files as they are now, or as they last fitted.
+pub struct Receiver(Mutex<Destination>);
+
+impl Receiver {
+    pub fn new(destination: Destination) -> Self {
+        Self(Mutex::new(destination))
+    }
+
+    /// Errors name the address and the cause.
+    pub async fn connect(&self) -> Result<Box<dyn Stream>, String> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let destination = match known.renewed() {
+            Ok(fresh) => {
+                self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fresh);
+                fresh
+            }
+            Err(error) => {
+                tracing::error!(to = known.address, error, "not taken up: the certificates before stay in use");
+                known
+            }
+        };
+        destination.connect().await
+    }
+}
+
+/// Where messages are sent to.
 #[derive(Clone)]
 pub struct Destination {
     /// `host:port`.
     address: String,
+    files: Files,
     security: Option<(TlsConnector, ServerName<'static>)>,
 }
 
 impl Destination {
     /// Reads the files. Without any the line is plain.
     pub fn new(address: &str, files: &Files) -> Result<Self, String> {
-        let (host, port) = address.rsplit_once(':').unwrap_or_default();
-        if host.is_empty() || port.parse::<u16>().is_err() {
-            return Err(format!("{address}: not HOST:PORT, as in gateway.example:2575 or [2001:db8::1]:2575"));
-        }
+        let host = host(address).ok_or_else(|| format!("{address}: not HOST:PORT, as in gateway.example:2575 or [2001:db8::1]:2575"))?;
         let security = match &files.ca {
             None => None,
             Some(ca) => {
@@ -62,7 +85,12 @@ impl Destination {
                 Some((TlsConnector::from(Arc::new(client(ca, files)?)), name))
             }
         };
-        Ok(Self { address: address.to_owned(), security })
+        Ok(Self { address: address.to_owned(), files: files.clone(), security })
+    }
+
+    /// As its files are now.
+    fn renewed(&self) -> Result<Self, String> {
+        Self::new(&self.address, &self.files)
     }
 
     pub fn is_plain(&self) -> bool {
@@ -84,16 +112,22 @@ impl Destination {
         let set = SockRef::from(&stream).set_tcp_keepalive(&keepalive).and_then(|()| stream.set_nodelay(true));
         set.map_err(|error| error.kind().to_string())?;
         let Some((connector, name)) = &self.security else { return Ok(Box::new(stream)) };
-        let stream = connector.connect(name.clone(), stream).await.map_err(|error| tls_cause(&error))?;
+        let stream = connector.connect(name.clone(), stream).await.map_err(|error| format!("no TLS: {}", cause(&error)))?;
         Ok(Box::new(stream))
     }
 }
 
+/// The host of `HOST:PORT`.
+pub fn host(address: &str) -> Option<&str> {
+    let (host, port) = address.rsplit_once(':')?;
+    (!host.is_empty() && port.parse::<u16>().is_ok()).then_some(host)
+}
+
 /// The cause in words: an engineer tells a wrong authority from a wrong name.
-fn tls_cause(error: &std::io::Error) -> String {
+pub(super) fn cause(error: &std::io::Error) -> String {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(error) => format!("no TLS: {error}"),
-        None => format!("no TLS: {}", error.kind()),
+        Some(error) => error.to_string(),
+        None => error.kind().to_string(),
     }
 }
 

@@ -5,9 +5,12 @@
 
 mod destination;
 mod message;
+mod passage;
+mod tally;
 
-pub use destination::{Destination, Files, Stream};
+pub use destination::{Destination, Files, Receiver, Stream, host};
 pub use message::{control_id, renumbered};
+pub use passage::{Passed, pass};
 
 use crate::listen::frames::{Framed, Frames, TRAILER_GRACE, framed};
 use bytes::Bytes;

@@ -19,6 +19,7 @@ use crate::listen::mllp::Mllp;
 use crate::listen::tls::{ClientCertificate, Tls};
 use crate::listen::{Entrance, Limits, Proxies};
 use crate::observe::Observer;
+use crate::signals::{Asked, Signals};
 use crate::store::Store;
 use reload::{Force, LOOK_INTERVAL, Reload};
 use seals::Seals;
@@ -26,7 +27,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -145,15 +145,15 @@ impl Running {
 
     /// Resolves at SIGTERM or SIGINT. At SIGHUP, and where a file changed, what can be changed in place is.
     pub async fn until_told_to_stop(&self) -> std::io::Result<()> {
-        let (mut term, mut int, mut hup) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        let mut signals = Signals::new()?;
         let mut looks = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = term.recv() => return Ok(()),
-                _ = int.recv() => return Ok(()),
-                _ = hup.recv() => self.reload.now().await,
+                asked = signals.next() => match asked {
+                    Asked::Stop => return Ok(()),
+                    Asked::Reload => self.reload.now().await,
+                },
                 _ = looks.tick() => self.reload.look().await,
             }
         }
