@@ -15,6 +15,7 @@ pub mod config;
 pub mod connection;
 pub mod development;
 pub mod edge;
+pub mod findings;
 pub mod intake;
 pub mod listen;
 pub mod mllp;

@@ -5,6 +5,7 @@ mod clients;
 mod crossing;
 mod edge;
 mod fhir_in;
+mod findings;
 mod kill;
 mod messages;
 mod reload;

@@ -23,6 +23,8 @@ pub struct Principal {
     pub token_id: String,
     /// `fhirUser`, where given.
     pub user: Option<String>,
+    /// The token is the app's with its certificate alone (RFC 8705).
+    pub bound: bool,
 }
 
 /// Shows issuer and app alone.
@@ -72,6 +74,11 @@ impl Grant {
         &self.principal
     }
 
+    /// Whether it reaches every type of every patient.
+    pub fn is_wide(&self) -> bool {
+        self.scopes.iter().any(|scope| scope.kind == "*" && scope.patient.is_none())
+    }
+
     /// The predicate over rows of `kind`. Where several scopes cover the type the widest counts. The audit is in no
     /// patient's hands: `patient/` scopes do not reach it.
     pub fn predicate(&self, kind: &str, permission: Permission) -> Predicate {
@@ -96,8 +103,14 @@ impl Grant {
     /// For tests of what stands behind `authorize`.
     #[cfg(test)]
     pub(crate) fn for_tests(scopes: Vec<Scope>) -> Self {
-        let principal =
-            Principal { issuer: "test".into(), subject: "test".into(), client: "test".into(), token_id: String::new(), user: None };
+        let principal = Principal {
+            issuer: "test".into(),
+            subject: "test".into(),
+            client: "test".into(),
+            token_id: String::new(),
+            user: None,
+            bound: false,
+        };
         Self { principal, scopes }
     }
 }

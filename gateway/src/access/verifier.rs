@@ -189,6 +189,7 @@ impl Verifier {
             subject: subject.unwrap_or_default(),
             token_id: string(payload, "jti")?.unwrap_or_default(),
             user: string(payload, "fhirUser")?,
+            bound: payload.get("cnf").is_some(),
         };
         let patient = string(payload, "patient")?;
         if patient.as_deref().is_some_and(|id| !is_id(id)) {

@@ -13,7 +13,7 @@ mod search;
 mod served;
 mod throttle;
 
-use crate::access::{Grant, Predicate, Principal, Verifier};
+use crate::access::{Grant, Predicate, Verifier};
 use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
 use crate::connection::ConnectionInfo;
@@ -182,8 +182,9 @@ impl Crossing {
         Self { action: Some(Action::Refused), entry }
     }
 
-    fn is_by(&mut self, principal: &Principal) {
-        let agent = &mut self.entry.agent;
+    fn is_by(&mut self, grant: &Grant) {
+        let (agent, principal) = (&mut self.entry.agent, grant.principal());
+        agent.wide = grant.is_wide() && !principal.bound;
         agent.who = format!("app:{}", principal.client);
         agent.issuer.clone_from(&principal.issuer);
         agent.token.clone_from(&principal.token_id);
@@ -252,7 +253,7 @@ impl Corridor {
         }
         // Who asks, before anything is said about what is here: an unknown path is no one's to probe.
         let grant = self.authenticate(&parts.headers, connection)?;
-        crossing.is_by(grant.principal());
+        crossing.is_by(&grant);
         let interaction = asked.map_err(|unfit| match unfit {
             Unfit::Path => Fault::NoRoute,
             Unfit::Method(allow) => Fault::Method(allow),

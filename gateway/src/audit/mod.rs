@@ -52,6 +52,9 @@ pub struct Agent {
     /// `jti`, or an opaque token's last 32 characters.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub token: String,
+    /// The token reaches every patient, and works for whoever holds it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub wide: bool,
     /// Network address of the other end.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub address: String,
@@ -77,6 +80,10 @@ pub enum Action {
     Start,
     Stop,
     Configure,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn is_zero(n: &u32) -> bool {

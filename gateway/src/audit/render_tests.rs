@@ -13,6 +13,7 @@ fn entry(action: Action, patients: &[&str], resources: &[&str]) -> Entry {
             issuer: "https://idp.example".into(),
             user: "nurse".into(),
             token: "t1".into(),
+            wide: false,
             address: "192.0.2.1:5000".into(),
         },
         request: "GET /fhir/Patient?family=x".into(),

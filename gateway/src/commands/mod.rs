@@ -6,12 +6,14 @@ mod demo;
 mod desk;
 mod edge;
 mod explain;
+mod findings;
 mod init;
 mod journal;
 mod operator;
 mod progress;
 mod send;
 mod serve;
+mod status;
 mod token;
 
 use crate::config::Config;
@@ -53,6 +55,10 @@ enum Command {
     Send(send::Arguments),
     /// Stand beside a sender that cannot do TLS: plain MLLP in, the same over mutual TLS out, the gateway's acknowledgement back
     Edge(edge::Arguments),
+    /// On one screen: does the gateway run, what came of each feed and when, what waits; exit code 1 where it is not ready
+    Status(status::Arguments),
+    /// What a person in charge should know, in plain words: safe, needs attention, unsafe; and what to do, and who
+    Findings(findings::Arguments),
     /// Tell for one message where each FHIR element comes from, and which values went nowhere
     Explain(explain::Arguments),
     /// What arrived, what became of it, what waits; and judging again
@@ -76,6 +82,8 @@ impl Cli {
             Command::Convert(arguments) => convert::run(&options, &arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::Edge(arguments) => edge::run(&arguments),
+            Command::Status(arguments) => status::run(&options, &arguments),
+            Command::Findings(arguments) => findings::run(&options, &arguments),
             Command::Explain(arguments) => explain::run(&options, &arguments),
             Command::Journal(command) => journal::run(&options, &command),
             Command::Token(arguments) => token::run(&options, &arguments),

@@ -225,6 +225,10 @@ impl Store for Memory {
         Ok(Vec::new())
     }
 
+    fn watch(&self, _: jiff::Timestamp) -> Result<crate::store::Watch, StoreError> {
+        Ok(crate::store::Watch::default())
+    }
+
     fn ready(&self) -> Pending<()> {
         let ready = self.0.whole().map(|_| ());
         Box::pin(std::future::ready(ready))

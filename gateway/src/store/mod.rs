@@ -72,6 +72,9 @@ pub trait Store: Send + Sync + 'static {
     /// What a person should look at, by kind and feed.
     fn findings(&self) -> Result<Vec<FindingRow>, StoreError>;
 
+    /// What the store can tell of feeds and apps, for findings.
+    fn watch(&self, now: Timestamp) -> Result<Watch, StoreError>;
+
     /// Whether a commit and an audit entry can be made durable now (readiness).
     fn ready(&self) -> Pending<()>;
 
@@ -174,6 +177,55 @@ pub struct AuditPage {
     /// AuditEvents, not entries: one per patient named (with a `patient` filter, per patient asked for), else one.
     pub total: u64,
     pub next: Option<Cursor>,
+}
+
+/// Counted and sampled; never a value of a message.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    pub feeds: Vec<FeedWatch>,
+    /// Apps with tokens that reach every patient and are bound to no certificate, of late.
+    pub apps: Vec<AppWatch>,
+    /// When the audit was sealed last.
+    pub last_seal: Option<Timestamp>,
+}
+
+/// What is known of one feed.
+#[derive(Clone, Debug, Default)]
+pub struct FeedWatch {
+    pub feed: String,
+    pub messages: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// Within the last 24 hours.
+    pub today: u64,
+    pub waiting: Option<Waiting>,
+    /// Messages at this hour of the day in the last 28 days, and on how many of them there was one.
+    pub at_this_hour: u64,
+    pub days_at_this_hour: u64,
+    /// How many of the latest messages were looked into.
+    pub sampled: u64,
+    /// Of those: issue code, place without its numbers, and in how many messages.
+    pub issues: Vec<(&'static str, String, u64)>,
+    /// Control ids that are numbers, and MSH-13, with their messages' receipt.
+    pub control_ids: Vec<(u64, Timestamp)>,
+    pub sequence_numbers: Vec<(u64, Timestamp)>,
+}
+
+/// Frames of which no resource was made, for a person to look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub count: u64,
+    pub since: Timestamp,
+    /// Within the last 24 hours.
+    pub today: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AppWatch {
+    pub app: String,
+    pub requests: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
 }
 
 /// Why the store did not do it. Closed; holds no data of the store.

@@ -263,6 +263,10 @@ impl Store for Fake {
         Ok(Vec::new())
     }
 
+    fn watch(&self, _: jiff::Timestamp) -> Result<crate::store::Watch, StoreError> {
+        Ok(crate::store::Watch::default())
+    }
+
     fn ready(&self) -> Pending<()> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -19,9 +19,10 @@ mod read;
 mod schema;
 mod sql;
 mod volume;
+mod watch;
 
 use super::faults::{Faults, File, NoFaults};
-use super::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
+use super::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError, Watch};
 use crate::access::Grant;
 use crate::audit::Entry;
 use crate::audit::chain::SealKey;
@@ -233,6 +234,12 @@ impl Store for SqliteStore {
 
     fn findings(&self) -> Result<Vec<FindingRow>, StoreError> {
         self.landbridge.read(|connection| journal::findings(connection))
+    }
+
+    fn watch(&self, now: Timestamp) -> Result<Watch, StoreError> {
+        let apps = self.access.read(|connection| watch::apps(connection))?;
+        let (feeds, last_seal) = self.landbridge.read(|connection| Ok((watch::feeds(connection, now)?, watch::last_seal(connection)?)))?;
+        Ok(Watch { feeds, apps, last_seal })
     }
 
     fn ready(&self) -> Pending<()> {

@@ -1,0 +1,61 @@
+use super::{Done, Failure, Options};
+use crate::findings::{Concern, Facts, State, headline, judge, state};
+use crate::serve::store;
+use contract::Json;
+use jiff::Timestamp;
+use std::process::ExitCode;
+
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    /// text, or json: state, and one object a finding (state, kind, about, what, meaning, do, who, since, count)
+    #[arg(long, value_name = "FORMAT", default_value = "text", value_parser = ["text", "json"])]
+    format: String,
+    /// End with exit code 1 where the boundary is in this state or worse
+    #[arg(long, value_name = "STATE", value_parser = ["needs-attention", "unsafe"])]
+    fail_on: Option<String>,
+}
+
+pub fn run(options: &Options, arguments: &Arguments) -> Done {
+    let concerns = look(options)?;
+    match arguments.format.as_str() {
+        "json" => println!("{}", told(&concerns)),
+        _ => {
+            println!("{}", headline(&concerns));
+            concerns.iter().for_each(|concern| print!("\n{concern}"));
+        }
+    }
+    let failing = match arguments.fail_on.as_deref() {
+        None => return Ok(ExitCode::SUCCESS),
+        Some("unsafe") => State::Unsafe,
+        Some(_) => State::NeedsAttention,
+    };
+    Ok(ExitCode::from(u8::from(state(&concerns) >= failing)))
+}
+
+/// Beside a running gateway, or without one.
+pub fn look(options: &Options) -> Result<Vec<Concern>, Failure> {
+    let config = options.load()?;
+    let store = store(&config).map_err(Failure::failed)?;
+    let facts = Facts::gather(config, &*store, Timestamp::now()).map_err(|error| Failure::failed(error.to_string()))?;
+    Ok(judge(&facts))
+}
+
+/// Its names are kept.
+fn told(concerns: &[Concern]) -> Json {
+    let one = |concern: &Concern| -> Json {
+        let mut members = vec![
+            ("state", Json::from(concern.state.word())),
+            ("kind", Json::from(concern.kind)),
+            ("about", Json::from(concern.about.as_str())),
+            ("what", Json::from(concern.what.as_str())),
+            ("meaning", Json::from(concern.meaning.as_str())),
+            ("do", Json::from(concern.act.as_str())),
+            ("who", Json::from(concern.who)),
+        ];
+        members.extend(concern.since.map(|since| ("since", Json::from(since.to_string()))));
+        members.extend(concern.count.map(|count| ("count", Json::Number(count.to_string().into()))));
+        members.into_iter().collect()
+    };
+    let findings = Json::Array(concerns.iter().map(one).collect());
+    [("state", Json::from(state(concerns).word())), ("findings", findings)].into_iter().collect()
+}
