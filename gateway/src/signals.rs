@@ -20,6 +20,7 @@ pub struct Signals {
 
 #[cfg(unix)]
 impl Signals {
+    /// To be made before anyone hears that the program runs: until then a signal ends it at once.
     pub fn new() -> io::Result<Self> {
         let (terminate, interrupt, hang_up) = (SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup());
         Ok(Self { terminate: signal(terminate)?, interrupt: signal(interrupt)?, hang_up: signal(hang_up)? })

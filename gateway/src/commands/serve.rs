@@ -2,6 +2,7 @@ use super::{Done, Failure, Options};
 use crate::config::Config;
 use crate::observe::logs;
 use crate::serve::{Parts, Running, start, store};
+use crate::signals::Signals;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,10 +20,11 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
     logs::start();
     runtime()?.block_on(async {
         let running = open(&config, arguments.schemas.as_deref()).await.map_err(Failure::failed)?;
+        let signals = Signals::new().map_err(|error| Failure::failed(format!("signals: {}", error.kind())))?;
         println!("{}", running.ready_line());
         // Whoever started us may be gone; the doors are open all the same.
         let _ = std::io::stdout().flush();
-        running.until_told_to_stop().await.map_err(|error| Failure::failed(format!("signals: {}", error.kind())))?;
+        running.until_told_to_stop(signals).await;
         running.shutdown().await.map_err(Failure::failed)?;
         Ok(ExitCode::SUCCESS)
     })

@@ -144,14 +144,13 @@ impl Running {
     }
 
     /// Resolves at SIGTERM or SIGINT. At SIGHUP, and where a file changed, what can be changed in place is.
-    pub async fn until_told_to_stop(&self) -> std::io::Result<()> {
-        let mut signals = Signals::new()?;
+    pub async fn until_told_to_stop(&self, mut signals: Signals) {
         let mut looks = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
-                    Asked::Stop => return Ok(()),
+                    Asked::Stop => return,
                     Asked::Reload => self.reload.now().await,
                 },
                 _ = looks.tick() => self.reload.look().await,

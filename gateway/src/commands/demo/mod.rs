@@ -12,6 +12,7 @@ use crate::client::{Answer, App, Sender};
 use crate::config::Config;
 use crate::observe::logs;
 use crate::serve::Running;
+use crate::signals::Signals;
 use day::{BARNABY, Expected, MARIGOLD, MARIGOLD_AGAIN, NHS_SYSTEM, Person};
 use folder::Folder;
 use jiff::Timestamp;
@@ -56,9 +57,9 @@ pub fn run(arguments: &Arguments) -> Done {
         (Err(reason), _) => println!("\nThe demo broke off: {reason}"),
     }
     if !arguments.once {
+        let signals = runtime.block_on(async { Signals::new() }).map_err(|error| Failure::failed(error.kind().to_string()))?;
         println!("The gateway stays up: try the commands above. Ctrl-C ends it.");
-        let stopped = runtime.block_on(running.until_told_to_stop());
-        stopped.map_err(|error| Failure::failed(error.kind().to_string()))?;
+        runtime.block_on(running.until_told_to_stop(signals));
     }
     runtime.block_on(running.shutdown()).map_err(Failure::failed)?;
     Ok(ExitCode::from(u8::from(told.is_err() || failed > 0)))
