@@ -113,10 +113,15 @@ impl Folder {
 
     /// Starts it with further arguments.
     pub fn serve_with(&self, arguments: &[&str]) -> Gateway {
+        self.serve_under(&self.config(), arguments)
+    }
+
+    /// Starts it under another configuration in this folder.
+    pub fn serve_under(&self, config: &str, arguments: &[&str]) -> Gateway {
         let log = self.path.join("serve.log");
         let errors = std::fs::OpenOptions::new().create(true).append(true).open(&log).expect("a log file");
         let mut child = Command::new(landbridge())
-            .args(["serve", "--config", &self.config()])
+            .args(["serve", "--config", config])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

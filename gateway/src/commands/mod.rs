@@ -1,6 +1,8 @@
 //! The command line. Other programs call it: names, outputs and exit codes are kept.
 
 mod audit;
+mod check;
+mod config;
 mod convert;
 mod demo;
 mod desk;
@@ -16,7 +18,7 @@ mod serve;
 mod status;
 mod token;
 
-use crate::config::Config;
+use crate::config::{Config, Mistake};
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,6 +51,11 @@ enum Command {
     Serve(serve::Arguments),
     /// Write a working folder: development certificates, keys and a commented landbridge.toml
     Init(init::Arguments),
+    /// Tell every mistake of a configuration, and of the files that it names, at once
+    Check(check::Arguments),
+    /// The keys of the configuration: what each means; its JSON Schema
+    #[command(subcommand)]
+    Config(config::Command),
     /// Translate messages into FHIR without storing them
     Convert(convert::Arguments),
     /// Send HL7 v2 messages by MLLP, wait for each acknowledgement, and tell rate, latency and codes
@@ -79,6 +86,8 @@ impl Cli {
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Serve(arguments) => serve::run(&options, &arguments),
             Command::Init(arguments) => init::run(&arguments),
+            Command::Check(arguments) => check::run(&options, &arguments),
+            Command::Config(command) => config::run(&command),
             Command::Convert(arguments) => convert::run(&options, &arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::Edge(arguments) => edge::run(&arguments),
@@ -105,16 +114,20 @@ impl Options {
         self.config.is_some() || Path::new(CONFIGURATION).is_file()
     }
 
-    /// The configuration that the command was given, or the one of this folder.
+    /// The configuration file that the command was given, or the one of this folder.
+    fn path(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| PathBuf::from(CONFIGURATION))
+    }
+
     fn load(&self) -> Result<Config, Failure> {
-        let path = self.config.clone().unwrap_or_else(|| PathBuf::from(CONFIGURATION));
-        Config::load(&path).map_err(|mistakes| {
-            let mut reason = format!("{} cannot be used:", path.display());
-            for mistake in mistakes {
-                reason.push_str(&format!("\n  {mistake}"));
-            }
-            Failure::usage(reason)
-        })
+        Config::load(&self.path()).map_err(|mistakes| self.unusable(&mistakes))
+    }
+
+    /// All mistakes, a line each.
+    fn unusable(&self, mistakes: &[Mistake]) -> Failure {
+        let path = self.path();
+        let told: Vec<String> = mistakes.iter().map(|mistake| mistake.told(&path)).collect();
+        Failure::usage(told.join("\n"))
     }
 }
 

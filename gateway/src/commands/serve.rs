@@ -1,3 +1,4 @@
+use super::check::checked;
 use super::{Done, Failure, Options};
 use crate::config::Config;
 use crate::observe::logs;
@@ -16,7 +17,7 @@ pub struct Arguments {
 
 /// Serves until SIGTERM or SIGINT; one line on standard output when all doors are open.
 pub fn run(options: &Options, arguments: &Arguments) -> Done {
-    let config = options.load()?;
+    let config = checked(options, arguments.schemas.as_deref())?;
     logs::start();
     runtime()?.block_on(async {
         let running = open(&config, arguments.schemas.as_deref()).await.map_err(Failure::failed)?;

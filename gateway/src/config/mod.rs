@@ -1,8 +1,13 @@
 //! The configuration in two steps: as written ([`written`]), then as meant ([`Config`]). All mistakes are reported at once.
 
+pub mod dictionary;
 mod keys;
 mod resolve;
+mod tree;
 mod written;
+mod yaml;
+
+pub use written::{Places, Reading, in_order};
 
 use contract::{IdKey, Party, Sequence, Settings};
 use ipnet::IpNet;
@@ -140,6 +145,14 @@ pub struct Limits {
     pub connection_age: Option<Duration>,
 }
 
+/// Whether the files that a configuration names must be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Files {
+    Needed,
+    /// The text alone is read: it may be meant for another machine.
+    Untouched,
+}
+
 /// One mistake in a configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistake {
@@ -151,30 +164,44 @@ pub struct Mistake {
     pub reason: String,
 }
 
-impl fmt::Display for Mistake {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.line, self.key.as_str()) {
-            (0, "") => f.write_str(&self.reason),
-            (0, key) => write!(f, "{key}: {}", self.reason),
-            (line, "") => write!(f, "line {line}: {}", self.reason),
-            (line, key) => write!(f, "line {line}: {key}: {}", self.reason),
-        }
+impl Mistake {
+    /// As editors follow it: `FILE:LINE: key: reason`.
+    pub fn told(&self, file: &Path) -> String {
+        let Self { line, key, reason } = self;
+        let place = if *line == 0 { file.display().to_string() } else { format!("{}:{line}", file.display()) };
+        if key.is_empty() { format!("{place}: {reason}") } else { format!("{place}: {key}: {reason}") }
+    }
+
+    /// Whether it is said of this key, of a table around it, or of a key in it.
+    pub fn bears_on(&self, key: &str) -> bool {
+        let within =
+            |outer: &str, inner: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+        within(&self.key, key) || within(key, &self.key)
     }
 }
 
 impl Config {
     /// Reads a configuration file; all mistakes at once, in order of line.
     pub fn load(path: &Path) -> Result<Self, Vec<Mistake>> {
-        let whole = |reason| vec![Mistake { line: 0, key: String::new(), reason }];
+        Self::read(path, Files::Needed).map_err(|mistake| vec![mistake])?.whole()
+    }
+
+    /// Reads a configuration file as far as it can be made out. TOML, or YAML where its name ends in `.yaml` or `.yml`.
+    pub fn read(path: &Path, files: Files) -> Result<Reading<Self>, Mistake> {
+        let whole = |reason| Mistake { line: 0, key: String::new(), reason };
         let text = std::fs::read_to_string(path)
-            .map_err(|error| whole(format!("{} cannot be read ({}); `landbridge init DIR` writes one", path.display(), error.kind())))?;
-        let file = std::path::absolute(path).map_err(|error| whole(format!("{}: {}", path.display(), error.kind())))?;
-        Self::parse(&text, &file)
+            .map_err(|error| whole(format!("cannot be read ({}); `landbridge init DIR` writes one", error.kind())))?;
+        let file = std::path::absolute(path).map_err(|error| whole(error.kind().to_string()))?;
+        Ok(Self::read_text(&text, &file, files))
     }
 
     /// Reads a configuration's text as if it stood in `file`.
     pub fn parse(text: &str, file: &Path) -> Result<Self, Vec<Mistake>> {
-        written::read(text, |page, section| resolve::config(page, section, file))
+        Self::read_text(text, file, Files::Needed).whole()
+    }
+
+    pub fn read_text(text: &str, file: &Path, files: Files) -> Reading<Self> {
+        written::read(text, file, |page, section| resolve::config(page, section, file, files))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::written::{Page, Section, Word};
 use super::{
-    ADAPTERS, ALGORITHMS, CONNECTIONS_MAX, Config, FRAME_BYTES_MAX, FRAME_SECONDS_MAX, Feed, Https, Issuer, Limits, Listener, Mllp,
+    ADAPTERS, ALGORITHMS, CONNECTIONS_MAX, Config, FRAME_BYTES_MAX, FRAME_SECONDS_MAX, Feed, Files, Https, Issuer, Limits, Listener, Mllp,
     QUARANTINE_FRAMES_MAX, Reply, Tls,
 };
 use contract::{Party, Sequence};
@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-pub fn config(page: &Page, root: &Section, file: &Path) -> Config {
-    let reader = Reader { page, folder: file.parent().unwrap_or(Path::new(".")) };
+pub fn config(page: &Page, root: &Section, file: &Path, files: Files) -> Config {
+    let reader = Reader { page, folder: file.parent().unwrap_or(Path::new(".")), files };
     let (store, keys, audit, https, observe) =
         (root.section("store"), root.section("keys"), root.section("audit"), root.section("https"), root.section("observe"));
     reader.one_of(store.text("engine"), &["sqlite"]);
@@ -36,14 +36,15 @@ pub fn config(page: &Page, root: &Section, file: &Path) -> Config {
     Config { feeds, ..config }
 }
 
-struct Reader<'p, 't> {
-    page: &'p Page<'t>,
+struct Reader<'p> {
+    page: &'p Page,
     folder: &'p Path,
+    files: Files,
 }
 
 type Text = Option<Word<String>>;
 
-impl Reader<'_, '_> {
+impl Reader<'_> {
     fn https(&self, section: &Section) -> Https {
         let tls = match section.section_or_text("tls") {
             Ok(tls) => self.tls(&tls),
@@ -297,7 +298,7 @@ impl Reader<'_, '_> {
     fn file(&self, word: Text) -> PathBuf {
         let Some(word) = word else { return PathBuf::new() };
         let file = self.folder.join(&word.value);
-        if !file.is_file() {
+        if self.files == Files::Needed && !file.is_file() {
             self.page.wrong(&word, format!("no such file: {}", file.display()));
         }
         file

@@ -1,6 +1,6 @@
 use super::*;
 
-const WHOLE: &str = r#"[store]
+pub(super) const WHOLE: &str = r#"[store]
 engine = "sqlite"
 directory = "data"
 [keys]
@@ -44,7 +44,7 @@ token_endpoint = "https://idp.hospital.example/token"
 listen = "127.0.0.1:9464"
 "#;
 
-fn file() -> PathBuf {
+pub(super) fn file() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("landbridge.toml")
 }
 
@@ -122,7 +122,8 @@ fn unknown_keys_are_mistakes_that_name_the_known_ones() {
     let mistakes = Config::parse(&WHOLE.replace("timezone =", "timezome ="), &file()).unwrap_err();
     assert_eq!(mistakes.len(), 1);
     assert_eq!((mistakes[0].line, mistakes[0].key.as_str()), (25, "feed.pas.timezome"));
-    assert!(mistakes[0].reason.contains("timezone"), "{}", mistakes[0]);
+    assert!(mistakes[0].reason.contains("did you mean timezone?"), "{}", mistakes[0].reason);
+    assert_eq!(mistakes[0].told(Path::new("x.toml")), format!("x.toml:25: feed.pas.timezome: {}", mistakes[0].reason));
     check(&[("[observe]", "[observed]")], &[(0, "observe"), (41, "observed")]);
     check(&[("client_ca =", "ca =")], &[(12, "https.tls.ca"), (12, "https.tls.client_ca")]);
 }

@@ -1,11 +1,13 @@
 //! A running gateway: opens all doors, keeps the audit sealed, and drains.
 
+mod check;
 mod parts;
 mod reload;
 mod seals;
 #[cfg(test)]
 mod tests;
 
+pub use check::{Checked, check};
 pub use parts::{Parts, store};
 
 use crate::api::Api;

@@ -75,7 +75,7 @@ impl Reload {
             Ok(config) => config,
             Err(mistakes) => {
                 for mistake in mistakes {
-                    tracing::error!(%mistake, "the configuration has a mistake");
+                    tracing::error!(mistake = mistake.told(&self.started.file), "the configuration has a mistake");
                 }
                 return self.refused("configuration", "the one before stays in force").await;
             }

@@ -44,9 +44,8 @@ impl Folder {
         }
         let load = || {
             Config::load(&file).map_err(|mistakes| {
-                mistakes
-                    .iter()
-                    .fold(format!("{} cannot be used; remove the folder", file.display()), |said, one| format!("{said}\n  {one}"))
+                let cannot = format!("{} cannot be used; remove the folder", file.display());
+                mistakes.iter().fold(cannot, |said, one| format!("{said}\n  {}", one.told(&file)))
             })
         };
         let config = load()?;

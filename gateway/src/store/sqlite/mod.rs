@@ -21,6 +21,8 @@ mod sql;
 mod volume;
 mod watch;
 
+pub(crate) use volume::refuse_network;
+
 use super::faults::{Faults, File, NoFaults};
 use super::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError, Watch};
 use crate::access::Grant;
@@ -116,7 +118,7 @@ impl SqliteStore {
             .mode(0o700)
             .create(&directory)
             .map_err(|error| StoreError::Refused(format!("the store's folder {} cannot be made: {}", directory.display(), error.kind())))?;
-        volume::refuse_network(&directory)?;
+        refuse_network(&directory)?;
         let access = ACCESS_DB.open(&directory)?;
         let mut landbridge = LANDBRIDGE_DB.open(&directory)?;
         let index = Arc::new(fitted(&mut landbridge, options.plan, options.timezone)?);

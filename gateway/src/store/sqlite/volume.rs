@@ -18,7 +18,7 @@ const OVER_A_NETWORK: [(u64, &str); 9] = [
 ];
 
 /// Refuses a folder that SQLite cannot keep whole.
-pub(super) fn refuse_network(directory: &Path) -> Result<(), StoreError> {
+pub(crate) fn refuse_network(directory: &Path) -> Result<(), StoreError> {
     let Ok(found) = rustix::fs::statfs(directory) else { return Ok(()) };
     // The type's width and sign differ between processors; the number has 32 bits.
     match over_a_network(found.f_type as u64 & 0xffff_ffff) {
