@@ -8,6 +8,7 @@ mod edge;
 mod fhir_in;
 mod findings;
 mod kill;
+mod learn;
 mod messages;
 mod reload;
 mod send;

@@ -11,6 +11,7 @@ mod explain;
 mod findings;
 mod init;
 mod journal;
+mod learn;
 mod operator;
 mod progress;
 mod send;
@@ -58,6 +59,8 @@ enum Command {
     Config(config::Command),
     /// Translate messages into FHIR without storing them
     Convert(convert::Arguments),
+    /// Draft a feed's configuration from a sender's messages, each guess with its evidence
+    Learn(learn::Arguments),
     /// Send HL7 v2 messages by MLLP, wait for each acknowledgement, and tell rate, latency and codes
     Send(send::Arguments),
     /// Stand beside a sender that cannot do TLS: plain MLLP in, the same over mutual TLS out, the gateway's acknowledgement back
@@ -89,6 +92,7 @@ impl Cli {
             Command::Check(arguments) => check::run(&options, &arguments),
             Command::Config(command) => config::run(&command),
             Command::Convert(arguments) => convert::run(&options, &arguments),
+            Command::Learn(arguments) => learn::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
             Command::Edge(arguments) => edge::run(&arguments),
             Command::Status(arguments) => status::run(&options, &arguments),
