@@ -1,19 +1,20 @@
+mod replay;
+mod which;
+
 use super::serve::runtime;
 use super::{Done, Failure, Options, operator};
 use crate::audit::Action;
 use crate::config::Config;
-use crate::serve::{Parts, store};
-use crate::store::{FindingRow, JournalFilter, JournalRow, SqliteStore, Store};
-use contract::{Class, Contribution, Issue, Json, OutcomeKind};
+use crate::serve::store;
+use crate::store::{FindingRow, JournalRow, SqliteStore, Store};
+use contract::{Class, Contribution, IdKey, Issue, Json, Key};
 use jiff::Timestamp;
+use replay::{Replay, judge_again};
 use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-
-/// Rows read at once.
-const PAGE: usize = 1000;
+use which::Which;
 
 #[derive(clap::Subcommand, Debug)]
 pub enum Command {
@@ -33,28 +34,15 @@ pub struct List {
     /// A line of JSON a frame: position, received, feed, type, control_id, digest, outcome, issues, repeats
     #[arg(long)]
     ndjson: bool,
+    /// Only stored frames about this Patient: its resource id, or the SYSTEM|VALUE that the id is made from, which is the
+    /// sender's own number (an access to patient data: it is written down, with the id)
+    #[arg(long, value_name = "PATIENT", conflicts_with = "waiting")]
+    patient: Option<String>,
+    /// The newest first
+    #[arg(long)]
+    newest: bool,
     #[command(flatten)]
     which: Which,
-}
-
-/// Which frames.
-#[derive(clap::Args, Debug)]
-struct Which {
-    /// Only frames of this feed
-    #[arg(long, value_name = "NAME")]
-    feed: Option<String>,
-    /// Only frames of this outcome: stored, stored-with-issues, malformed, unsupported, untranslatable, forbidden, held
-    #[arg(long, value_name = "WORD", value_parser = outcome)]
-    outcome: Option<OutcomeKind>,
-    /// Only frames of which no resource was made: the quarantine
-    #[arg(long, conflicts_with = "outcome")]
-    waiting: bool,
-    /// Only frames with this control id
-    #[arg(long, value_name = "ID")]
-    control_id: Option<String>,
-    /// Only frames above this position
-    #[arg(long, value_name = "POSITION", default_value_t = 0)]
-    after: u64,
 }
 
 #[derive(clap::Args, Debug)]
@@ -73,20 +61,6 @@ pub struct Show {
     raw: bool,
 }
 
-#[derive(clap::Args, Debug)]
-pub struct Replay {
-    /// Positions in the journal; without any, all frames that fit the filters below
-    positions: Vec<u64>,
-    #[command(flatten)]
-    which: Which,
-    /// Store what was held for its processing id (MSH-11) too
-    #[arg(long)]
-    release: bool,
-    /// The tables that the gateway serves with, where those are not the built-in ones
-    #[arg(long, value_name = "DIR")]
-    schemas: Option<PathBuf>,
-}
-
 pub fn run(options: &Options, command: &Command) -> Done {
     let config = options.load()?;
     if !config.store_directory.join("landbridge.db").is_file() {
@@ -100,7 +74,7 @@ pub fn run(options: &Options, command: &Command) -> Done {
         eprintln!("no feed {feed} is configured now; there are {}", known.collect::<Vec<_>>().join(", "));
     }
     match command {
-        Command::List(list) => print_list(&*store, list),
+        Command::List(list) => print_list(&config, &store, list),
         Command::Findings(findings) => print_findings(&*store, findings.ndjson),
         Command::Show(show) => runtime()?.block_on(print_frame(&config, &store, show)),
         Command::Replay(replay) => runtime()?.block_on(judge_again(&config, store, replay)),
@@ -115,7 +89,17 @@ fn unknown<'a>(config: &Config, which: &'a Which) -> Option<&'a str> {
     (!config.feeds.contains_key(feed) && !listener(feed)).then_some(feed)
 }
 
-fn print_list(store: &dyn Store, list: &List) -> Done {
+fn print_list(config: &Config, store: &Arc<SqliteStore>, list: &List) -> Done {
+    let mut filter = list.which.filter();
+    filter.newest = list.newest;
+    if let Some(patient) = &list.patient {
+        let id = patient_id(patient, &config.read_id_key().map_err(Failure::failed)?);
+        let mut entry = operator::entry(Action::JournalShow, "journal list --patient".into(), None, Timestamp::now());
+        entry.patients = vec![id.clone()];
+        runtime()?.block_on(store.record(entry)).map_err(|error| Failure::failed(error.to_string()))?;
+        filter.patient = Some(id);
+    }
+    let store = &**store;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut write = |row: &JournalRow| {
         if list.ndjson {
@@ -139,7 +123,7 @@ fn print_list(store: &dyn Store, list: &List) -> Done {
     if !list.ndjson {
         println!("position  received              feed         type     control id           outcome         issues repeats");
     }
-    each(store, &list.which, |row| if write(&row) { Ok(()) } else { Err(Failure::failed("nobody reads on")) })?;
+    list.which.each(store, filter, |row| if write(&row) { Ok(()) } else { Err(Failure::failed("nobody reads on")) })?;
     out.flush().map_err(|_| Failure::failed("nobody reads on"))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -217,59 +201,6 @@ fn write_frame(out: &mut impl Write, row: &JournalRow, issues: &[Issue], bytes: 
     Ok(())
 }
 
-async fn judge_again(config: &Config, store: Arc<SqliteStore>, replay: &Replay) -> Done {
-    let mut positions = replay.positions.clone();
-    if positions.is_empty() {
-        let unfiltered = replay.which.feed.is_none() && replay.which.outcome.is_none() && replay.which.control_id.is_none();
-        if unfiltered && !replay.which.waiting {
-            return Err(Failure::usage("which? Give positions, or --waiting, --feed, --outcome"));
-        }
-        each(&*store, &replay.which, |row| {
-            if !row.outcome.is_stored() {
-                positions.push(row.position);
-            }
-            Ok(())
-        })?;
-    }
-    let parts = Parts::new(config, replay.schemas.as_deref(), store).map_err(Failure::failed)?;
-    let intake = parts.intake(config).map_err(Failure::failed)?;
-    let agent = operator::agent();
-    let user = agent.who.strip_prefix("os:").unwrap_or(&agent.who);
-    let mut left = 0;
-    for position in positions {
-        match intake.replay(position, user, replay.release).await {
-            Ok(answer) => {
-                println!("{position}: {}", answer.outcome.word());
-                for issue in answer.issues.iter().filter(|_| !answer.outcome.is_stored()) {
-                    println!("  {issue}");
-                }
-                left += usize::from(!answer.outcome.is_stored());
-            }
-            Err(reason) => {
-                println!("{position}: not judged again: {reason}");
-                left += 1;
-            }
-        }
-    }
-    Ok(ExitCode::from(u8::from(left > 0)))
-}
-
-/// Rows that fit, in order of position.
-fn each(store: &dyn Store, which: &Which, mut take: impl FnMut(JournalRow) -> Result<(), Failure>) -> Result<(), Failure> {
-    let mut filter =
-        JournalFilter { feed: which.feed.clone(), outcome: which.outcome, control_id: which.control_id.clone(), after: which.after };
-    loop {
-        let rows = store.journal(&filter, PAGE).map_err(|error| Failure::failed(error.to_string()))?;
-        let Some(last) = rows.last().map(|row| row.position) else { return Ok(()) };
-        filter.after = last;
-        for row in rows {
-            if !(which.waiting && row.outcome.is_stored()) {
-                take(row)?;
-            }
-        }
-    }
-}
-
 /// A line of `journal list --ndjson`. Its names are kept.
 fn line(row: &JournalRow) -> Json {
     let number = |number: u64| Json::Number(number.to_string().into());
@@ -301,23 +232,23 @@ fn patients(said: &[Contribution], id_key: &contract::IdKey) -> Vec<String> {
     ids.into_iter().collect()
 }
 
+/// The id of a Patient that was named by it (`Type/` may stand before it), or by the identifier that it is made from.
+fn patient_id(named: &str, id_key: &IdKey) -> String {
+    match named.rsplit_once('|') {
+        Some((system, value)) => id_key.id(&Key::new("Patient", system, value)),
+        None => named.strip_prefix("Patient/").unwrap_or(named).to_owned(),
+    }
+}
+
 /// A sender's words for a terminal: its control characters would be ours.
 fn shown(text: &str) -> String {
     text.chars().map(|character| if character.is_control() && character != '\t' { '\u{fffd}' } else { character }).collect()
 }
 
-fn outcome(word: &str) -> Result<OutcomeKind, String> {
-    OutcomeKind::from_word(word).ok_or_else(|| {
-        let kept = OutcomeKind::ALL
-            .into_iter()
-            .filter(|kind| !matches!(kind, OutcomeKind::Duplicate | OutcomeKind::Unauthenticated | OutcomeKind::Transient));
-        format!("no outcome of the journal; there are {}", kept.map(OutcomeKind::word).collect::<Vec<_>>().join(", "))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use contract::OutcomeKind;
 
     fn row() -> JournalRow {
         JournalRow {
@@ -342,6 +273,15 @@ mod tests {
                 "ab".repeat(32)
             )
         );
+    }
+
+    #[test]
+    fn a_patient_is_named_by_its_id_or_by_what_the_id_is_made_from() {
+        let key = IdKey::demonstration();
+        let id = key.id(&Key::new("Patient", "urn:mrn", "7"));
+        assert_eq!(patient_id("urn:mrn|7", &key), id);
+        assert_eq!(patient_id(&id, &key), id);
+        assert_eq!(patient_id(&format!("Patient/{id}"), &key), id);
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub trait Store: Send + Sync + 'static {
     /// `WRITER-SEQ`. The Grant's predicate on AuditEvent, of either permission: an AuditEvent is read through here too.
     fn audit_search(&self, grant: &Grant, query: &Query) -> Result<AuditPage, StoreError>;
 
-    /// Journal rows by filter, in order of position.
+    /// Journal rows by filter, in order of position, or against it.
     fn journal(&self, filter: &JournalFilter, count: usize) -> Result<Vec<JournalRow>, StoreError>;
 
     /// A frame as it came, with what is known of it.
@@ -166,8 +166,24 @@ pub struct JournalFilter {
     pub feed: Option<String>,
     pub outcome: Option<OutcomeKind>,
     pub control_id: Option<String>,
+    /// `ADT^A01`, or `ADT` for all of its events.
+    pub message_type: Option<String>,
+    /// Received then or later.
+    pub from: Option<Timestamp>,
+    /// Received before then.
+    pub to: Option<Timestamp>,
+    /// What the place or the reason of one of its issues holds, in any case of ASCII letters.
+    pub reason: Option<String>,
+    /// Only what was not stored.
+    pub waiting: bool,
+    /// Only what was stored and is about this Patient (its id).
+    pub patient: Option<String>,
     /// Positions above this one.
     pub after: u64,
+    /// Positions below this one.
+    pub before: Option<u64>,
+    /// The highest position first.
+    pub newest: bool,
 }
 
 /// Entries with the number under which AuditEvents are read: `WRITER-SEQ`.

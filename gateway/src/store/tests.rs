@@ -929,6 +929,9 @@ pub(super) fn the_journal_is_filtered(engine: &dyn Engine) {
     wait(store.keep(arrival("two", OutcomeKind::Held))).unwrap();
     let mut other = arrival("three", OutcomeKind::Forbidden);
     other.feed = "mllp.main".into();
+    other.received = at("2026-03-02T12:00:00Z");
+    other.message_type = "ORU^R01".into();
+    other.issues = vec![Issue::new(Severity::Error, IssueCode::Identity, "PID-3", "Is of another's assigner")];
     wait(store.keep(other)).unwrap();
     let check = |filter: JournalFilter, expected: &[u64]| {
         let rows = store.journal(&filter, 10).unwrap();
@@ -940,6 +943,21 @@ pub(super) fn the_journal_is_filtered(engine: &dyn Engine) {
     check(JournalFilter { outcome: Some(OutcomeKind::Held), ..Default::default() }, &[2]);
     check(JournalFilter { control_id: Some("c-two".into()), ..Default::default() }, &[2]);
     check(JournalFilter { after: 1, ..Default::default() }, &[2, 3]);
+    check(JournalFilter { before: Some(3), newest: true, ..Default::default() }, &[2, 1]);
+    check(JournalFilter { waiting: true, ..Default::default() }, &[2, 3]);
+    for (kind, expected) in [("ORU", [3].as_slice()), ("ORU^R01", &[3]), ("ORU^R0", &[]), ("OR", &[])] {
+        check(JournalFilter { message_type: Some(kind.into()), ..Default::default() }, expected);
+    }
+    let noon = Some(at("2026-03-02T12:00:00Z"));
+    check(JournalFilter { from: noon, ..Default::default() }, &[3]);
+    check(JournalFilter { to: noon, newest: true, ..Default::default() }, &[2, 1]);
+    check(JournalFilter { from: noon, to: noon, ..Default::default() }, &[]);
+    for (reason, expected) in [("another's ASSIGNER", [3].as_slice()), ("pid-3", &[3]), ("error", &[])] {
+        check(JournalFilter { reason: Some(reason.into()), ..Default::default() }, expected);
+    }
+    check(JournalFilter { patient: Some(id(&patient("1"))), ..Default::default() }, &[1]);
+    check(JournalFilter { patient: Some(id(&patient("2"))), ..Default::default() }, &[]);
+    check(JournalFilter { patient: Some(id(&patient("1"))), waiting: true, ..Default::default() }, &[]);
     assert_eq!(store.journal(&JournalFilter::default(), 1).unwrap().len(), 1);
     assert_eq!(store.frame(3).unwrap().unwrap().0.feed, "mllp.main");
     assert!(store.frame(9).unwrap().is_none());

@@ -103,6 +103,12 @@ CREATE INDEX compartment_resource ON compartment (resource);
 /// Histories of a type, and `_lastUpdated`: times only grow, so that the index is written at its end.
 const VERSIONS_BY_TIME: &str = "CREATE INDEX version_at ON version (at);";
 
+/// What operators ask of the journal: what waits, and what came when.
+const JOURNAL_FILTERS: &str = "
+CREATE INDEX journal_waiting ON journal (position) WHERE outcome NOT IN ('stored', 'stored-with-issues');
+CREATE INDEX journal_received ON journal (received);
+";
+
 /// A file of the store.
 pub(super) struct Layout {
     pub(super) name: &'static str,
@@ -111,7 +117,8 @@ pub(super) struct Layout {
 }
 
 /// Journal, state, versions, index and intake audit.
-pub(super) const LANDBRIDGE_DB: Layout = Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME]] };
+pub(super) const LANDBRIDGE_DB: Layout =
+    Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME], &[JOURNAL_FILTERS]] };
 /// Access audit.
 pub(super) const ACCESS_DB: Layout = Layout { name: "access.db", migrations: &[&[AUDIT]] };
 
