@@ -9,6 +9,7 @@ mod fhir_in;
 mod findings;
 mod kill;
 mod learn;
+mod mending;
 mod messages;
 mod reload;
 mod send;

@@ -167,7 +167,7 @@ mod tests {
         check(JournalFilter { waiting: true, newest: true, from: now, ..Default::default() }, "INDEX journal_waiting");
         check(JournalFilter { from: now, ..Default::default() }, "INDEX journal_received (received>?)");
         check(JournalFilter { from: now, to: now, after: 7, ..Default::default() }, "INDEX journal_received (received>? AND received<?)");
-        check(JournalFilter { control_id: Some("1".into()), ..Default::default() }, "INDEX journal_control (feed=? AND control_id=?)");
+        check(JournalFilter { control_id: Some("1".into()), ..Default::default() }, "INDEX journal_control (feed=? AND control_id=?");
         check(JournalFilter { patient: Some("p".into()), ..Default::default() }, "SEARCH j USING INTEGER PRIMARY KEY");
         check(JournalFilter { patient: Some("p".into()), ..Default::default() }, "SEARCH touch USING PRIMARY KEY (resource=?)");
     }

@@ -303,3 +303,37 @@ fn a_chain_goes_on_only_from_what_is_durable() {
     assert!(report.is_intact(), "{:?}", report.faults);
     assert_eq!((report.entries, durable), (16, 16));
 }
+
+/// A store as the first schema had it, with a frame that waits under it.
+fn older(folder: &Folder) {
+    let first = schema::Layout { name: LANDBRIDGE_DB.name, migrations: &LANDBRIDGE_DB.migrations[..1] };
+    let connection = first.open(folder.directory.path()).unwrap();
+    let waiting = arrival("older", OutcomeKind::Untranslatable);
+    let issues =
+        blob::issues(&[contract::Issue::new(contract::Severity::Error, contract::IssueCode::Identity, "PID[1]-3", "no identifier")]);
+    connection.execute_batch("INSERT INTO feed VALUES (1, 'pas', 1); INSERT INTO recipe VALUES (1, 1, 'r1');").unwrap();
+    let sql = "INSERT INTO journal (position, feed, digest, received, message_type, control_id, outcome, issue_count, issues, recipe)
+               VALUES (1, 1, ?1, ?2, 'ADT^A01', 'c', ?3, 1, ?4, 1)";
+    let received = waiting.received.as_microsecond();
+    connection.execute(sql, (waiting.digest.0, received, waiting.outcome.word(), issues)).unwrap();
+    let frame = blob::pack(waiting.frame.bytes()).unwrap();
+    connection.execute("INSERT INTO message (position, frame) VALUES (1, ?1)", [frame]).unwrap();
+}
+
+#[test]
+fn an_older_store_goes_on() {
+    let folder = Folder::new();
+    older(&folder);
+    let store = plain(&folder);
+    let positions = |filter: JournalFilter| store.journal(&filter, 9).unwrap().iter().map(|row| row.position).collect::<Vec<_>>();
+    let waiting = JournalFilter { waiting: true, ..Default::default() };
+    assert_eq!(positions(waiting.clone()), [1]);
+    assert_eq!(positions(JournalFilter { reason: Some("identifier".into()), ..Default::default() }), [1]);
+    assert_eq!(positions(JournalFilter { from: Some(at("2026-03-01T11:59:59.5Z")), ..Default::default() }), [1]);
+    assert_eq!(store.frame(1).unwrap().unwrap().1.bytes().as_ref(), b"older");
+    send(&*store, "newer", Message::at(2).says(&patient("1"), r#"{"gender":"male"}"#)).unwrap();
+    // Mended, at its first position.
+    let receipt = send(&*store, "older", Message::at(1).says(&patient("1"), r#"{"birthDate":"1970-01-01"}"#)).unwrap();
+    assert_eq!((receipt.position, receipt.resources.len()), (1, 1));
+    assert!(positions(waiting).is_empty());
+}
