@@ -73,9 +73,12 @@ pub enum Action {
     Capabilities,
     /// A request that fits no interaction, or was refused before one was known.
     Refused,
-    /// Operators: journal show, journal replay, token.
+    /// Operators: what shows a frame or a record, journal replay, journal edit, withdraw and its undoing.
     JournalShow,
     JournalReplay,
+    JournalEdit,
+    Withdraw,
+    Restore,
     /// The gateway itself: start, stop, configuration.
     Start,
     Stop,

@@ -79,6 +79,9 @@ fn patterns_are_those_of_balp() {
     check(Action::Refused, "rest", "", "E", "110153", "110152");
     check(Action::JournalShow, "access", "", "R", "110150", "110150");
     check(Action::JournalReplay, "transform", "", "U", "110150", "110150");
+    check(Action::JournalEdit, "amend", "", "U", "110150", "110150");
+    check(Action::Withdraw, "deprecate", "", "U", "110150", "110150");
+    check(Action::Restore, "reactivate", "", "U", "110150", "110150");
     check(Action::Start, "110100", "110120", "E", "110150", "110150");
     check(Action::Stop, "110100", "110121", "E", "110150", "110150");
 }

@@ -1,13 +1,16 @@
+mod edit;
 mod replay;
 mod which;
 
+use super::patient::patient_id;
 use super::serve::runtime;
 use super::{Done, Failure, Options, operator};
 use crate::audit::Action;
 use crate::config::Config;
 use crate::serve::store;
-use crate::store::{FindingRow, JournalRow, SqliteStore, Store};
-use contract::{Class, Contribution, IdKey, Issue, Json, Key};
+use crate::store::{FindingRow, JournalRow, Mend, SqliteStore, Standing, Store};
+use contract::{Class, Contribution, IdKey, Issue, Json};
+use edit::Edit;
 use jiff::Timestamp;
 use replay::{Replay, judge_again};
 use std::collections::BTreeSet;
@@ -24,6 +27,9 @@ pub enum Command {
     Show(Show),
     /// What was noticed and a person should look at, by kind and feed. Works beside a running gateway
     Findings(Findings),
+    /// Make a new version of a frame, which is judged in its place: the original is kept as it came, and counts no more once
+    /// the new version is stored (it is written down, and so is the access to patient data)
+    Edit(Edit),
     /// Judge frames again that were not stored, after a table or the configuration was mended and the gateway was started
     /// with it (it is written down)
     Replay(Replay),
@@ -31,11 +37,12 @@ pub enum Command {
 
 #[derive(clap::Args, Debug)]
 pub struct List {
-    /// A line of JSON a frame: position, received, feed, type, control_id, digest, outcome, issues, repeats
+    /// A line of JSON a frame: position, received, feed, type, control_id, digest, outcome, issues, repeats, standing, and
+    /// edit_of where it is a new version of another
     #[arg(long)]
     ndjson: bool,
-    /// Only stored frames about this Patient: its resource id, or the SYSTEM|VALUE that the id is made from, which is the
-    /// sender's own number (an access to patient data: it is written down, with the id)
+    /// Only stored frames about this Patient: its resource id, or SYSTEM|VALUE of one of its identifiers (an access to
+    /// patient data: it is written down, with the id)
     #[arg(long, value_name = "PATIENT", conflicts_with = "waiting")]
     patient: Option<String>,
     /// The newest first
@@ -77,6 +84,7 @@ pub fn run(options: &Options, command: &Command) -> Done {
         Command::List(list) => print_list(&config, &store, list),
         Command::Findings(findings) => print_findings(&*store, findings.ndjson),
         Command::Show(show) => runtime()?.block_on(print_frame(&config, &store, show)),
+        Command::Edit(edit) => runtime()?.block_on(edit::edit(&config, store, edit)),
         Command::Replay(replay) => runtime()?.block_on(judge_again(&config, store, replay)),
     }
 }
@@ -93,7 +101,7 @@ fn print_list(config: &Config, store: &Arc<SqliteStore>, list: &List) -> Done {
     let mut filter = list.which.filter();
     filter.newest = list.newest;
     if let Some(patient) = &list.patient {
-        let id = patient_id(patient, &config.read_id_key().map_err(Failure::failed)?);
+        let id = patient_id(store, &config.read_id_key().map_err(Failure::failed)?, patient)?;
         let mut entry = operator::entry(Action::JournalShow, "journal list --patient".into(), None, Timestamp::now());
         entry.patients = vec![id.clone()];
         runtime()?.block_on(store.record(entry)).map_err(|error| Failure::failed(error.to_string()))?;
@@ -105,7 +113,11 @@ fn print_list(config: &Config, store: &Arc<SqliteStore>, list: &List) -> Done {
         if list.ndjson {
             return writeln!(out, "{}", line(row)).is_ok();
         }
-        let why = if row.outcome.is_stored() { None } else { first_reason(store, row.position) };
+        let why = match standing(row) {
+            Some(standing) => Some(standing),
+            None if row.outcome.is_stored() => None,
+            None => first_reason(store, row.position),
+        };
         let columns = format!(
             "{:>8}  {:.0}  {:12} {:8} {:20} {:18} {:>3} {:>3}  {}",
             row.position,
@@ -171,18 +183,25 @@ async fn print_frame(config: &Config, store: &Arc<SqliteStore>, show: &Show) -> 
     let found = store.frame(show.position).map_err(failed)?;
     let (row, frame, issues) =
         found.ok_or_else(|| Failure::failed(format!("the journal has no position {}: `journal list` tells them", show.position)))?;
-    let mut entry = operator::entry(Action::JournalShow, format!("journal show {}", show.position), Some(show.position), Timestamp::now());
-    let said = store.contributions(show.position).map_err(failed)?.unwrap_or_default();
-    entry.patients = patients(&said, &config.read_id_key().map_err(Failure::failed)?);
-    store.record(entry).await.map_err(failed)?;
+    write_down(config, store, show.position, format!("journal show {}", show.position)).await?;
+    let mends = store.mends(show.position).map_err(failed)?;
 
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let written = if show.raw { out.write_all(frame.bytes()) } else { write_frame(&mut out, &row, &issues, frame.bytes()) };
+    let written = if show.raw { out.write_all(frame.bytes()) } else { write_frame(&mut out, &row, &issues, &mends, frame.bytes()) };
     written.and_then(|()| out.flush()).map_err(|_| Failure::failed("nobody reads on"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_frame(out: &mut impl Write, row: &JournalRow, issues: &[Issue], bytes: &[u8]) -> std::io::Result<()> {
+/// Writes down that a frame is shown, before it is.
+async fn write_down(config: &Config, store: &SqliteStore, position: u64, request: String) -> Result<(), Failure> {
+    let failed = |error: crate::store::StoreError| Failure::failed(error.to_string());
+    let mut entry = operator::entry(Action::JournalShow, request, Some(position), Timestamp::now());
+    let said = store.contributions(position).map_err(failed)?.unwrap_or_default();
+    entry.patients = patients(&said, &config.read_id_key().map_err(Failure::failed)?);
+    store.record(entry).await.map_err(failed)
+}
+
+fn write_frame(out: &mut impl Write, row: &JournalRow, issues: &[Issue], mends: &[Mend], bytes: &[u8]) -> std::io::Result<()> {
     writeln!(out, "position    {}", row.position)?;
     writeln!(out, "received    {}", row.received)?;
     writeln!(out, "feed        {}", shown(&row.feed))?;
@@ -191,6 +210,12 @@ fn write_frame(out: &mut impl Write, row: &JournalRow, issues: &[Issue], bytes: 
     writeln!(out, "digest      {}", row.digest)?;
     writeln!(out, "outcome     {}", row.outcome.word())?;
     writeln!(out, "repeats     {}", row.repeats)?;
+    if let Some(standing) = standing(row) {
+        writeln!(out, "standing    {standing}")?;
+    }
+    for mend in mends {
+        writeln!(out, "{:11} {}", mend.action.word(), told(mend))?;
+    }
     for issue in issues {
         writeln!(out, "issue       {issue}")?;
     }
@@ -199,6 +224,22 @@ fn write_frame(out: &mut impl Write, row: &JournalRow, issues: &[Issue], bytes: 
         writeln!(out, "{}", shown(line))?;
     }
     Ok(())
+}
+
+/// What a person made of a frame, where that is not as it came.
+fn standing(row: &JournalRow) -> Option<String> {
+    match (row.standing, row.edit_of) {
+        (Standing::Counts, None) => None,
+        (Standing::Counts, Some(of)) => Some(format!("edit of {of}")),
+        (standing, None) => Some(standing.word().to_owned()),
+        (standing, Some(of)) => Some(format!("edit of {of}, {}", standing.word())),
+    }
+}
+
+/// `42 into 57, by os:wren, 2026-03-01T09:30:00Z: because`.
+pub(super) fn told(mend: &Mend) -> String {
+    let into = mend.version.map(|version| format!(" into {version}")).unwrap_or_default();
+    format!("{}{into}, by {}, {:.0}: {}", mend.position, shown(&mend.who), mend.at, shown(&mend.because))
 }
 
 /// A line of `journal list --ndjson`. Its names are kept.
@@ -214,8 +255,10 @@ fn line(row: &JournalRow) -> Json {
         ("outcome", Json::from(row.outcome.word())),
         ("issues", number(row.issues.into())),
         ("repeats", number(row.repeats.into())),
+        ("standing", Json::from(row.standing.word())),
     ]
     .into_iter()
+    .chain(row.edit_of.map(|of| ("edit_of", number(of))))
     .collect()
 }
 
@@ -226,28 +269,21 @@ fn first_reason(store: &dyn Store, position: u64) -> Option<String> {
 }
 
 /// Ids of the Patients that a message is about or names.
-fn patients(said: &[Contribution], id_key: &contract::IdKey) -> Vec<String> {
+pub(super) fn patients(said: &[Contribution], id_key: &IdKey) -> Vec<String> {
     let keys = said.iter().filter(|contribution| contribution.class != Class::Message).map(|contribution| &contribution.key);
     let ids: BTreeSet<String> = keys.filter(|key| &*key.kind == "Patient").map(|key| id_key.id(key)).collect();
     ids.into_iter().collect()
 }
 
-/// The id of a Patient that was named by it (`Type/` may stand before it), or by the identifier that it is made from.
-fn patient_id(named: &str, id_key: &IdKey) -> String {
-    match named.rsplit_once('|') {
-        Some((system, value)) => id_key.id(&Key::new("Patient", system, value)),
-        None => named.strip_prefix("Patient/").unwrap_or(named).to_owned(),
-    }
-}
-
 /// A sender's words for a terminal: its control characters would be ours.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.chars().map(|character| if character.is_control() && character != '\t' { '\u{fffd}' } else { character }).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::MendAction;
     use contract::OutcomeKind;
 
     fn row() -> JournalRow {
@@ -261,6 +297,9 @@ mod tests {
             outcome: OutcomeKind::StoredWithIssues,
             issues: 2,
             repeats: 1,
+            standing: Standing::Superseded,
+            edit_of: Some(3),
+            place: 3,
         }
     }
 
@@ -269,29 +308,34 @@ mod tests {
         assert_eq!(
             line(&row()).to_string(),
             format!(
-                r#"{{"position":7,"received":"2026-03-01T09:30:00.5Z","feed":"pas","type":"ADT^A01","control_id":"A\u001b[2J\"1","digest":"{}","outcome":"stored-with-issues","issues":2,"repeats":1}}"#,
+                r#"{{"position":7,"received":"2026-03-01T09:30:00.5Z","feed":"pas","type":"ADT^A01","control_id":"A\u001b[2J\"1","digest":"{}","outcome":"stored-with-issues","issues":2,"repeats":1,"standing":"superseded","edit_of":3}}"#,
                 "ab".repeat(32)
             )
         );
     }
 
     #[test]
-    fn a_patient_is_named_by_its_id_or_by_what_the_id_is_made_from() {
-        let key = IdKey::demonstration();
-        let id = key.id(&Key::new("Patient", "urn:mrn", "7"));
-        assert_eq!(patient_id("urn:mrn|7", &key), id);
-        assert_eq!(patient_id(&id, &key), id);
-        assert_eq!(patient_id(&format!("Patient/{id}"), &key), id);
-    }
-
-    #[test]
     fn what_a_sender_wrote_does_not_steer_the_terminal() {
         let mut out = Vec::new();
         let issue = Issue::new(contract::Severity::Warning, contract::IssueCode::Time, "MSH-7", "lies ahead");
-        write_frame(&mut out, &row(), &[issue], b"MSH|^~\\&|\x1b[31m\rPID|1\r\n").unwrap();
+        let mend = Mend {
+            at: row().received,
+            action: MendAction::Edit,
+            position: 3,
+            version: Some(7),
+            who: "os:wren".into(),
+            because: "wrong\u{1b}[2J bed".into(),
+        };
+        write_frame(&mut out, &row(), &[issue], &[mend], b"MSH|^~\\&|\x1b[31m\rPID|1\r\n").unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains('\u{1b}'), "{text}");
         assert!(text.contains("issue       warning: MSH-7: lies ahead"), "{text}");
+        assert!(
+            text.contains(
+                "standing    edit of 3, superseded\nedit        3 into 7, by os:wren, 2026-03-01T09:30:00Z: wrong\u{fffd}[2J bed\n"
+            ),
+            "{text}"
+        );
         assert!(text.ends_with("MSH|^~\\&|\u{fffd}[31m\nPID|1\n"), "{text}");
     }
 }

@@ -13,11 +13,13 @@ mod init;
 mod journal;
 mod learn;
 mod operator;
+mod patient;
 mod progress;
 mod send;
 mod serve;
 mod status;
 mod token;
+mod withdraw;
 
 use crate::config::{Config, Mistake};
 use clap::{Args, Parser, Subcommand};
@@ -74,6 +76,11 @@ enum Command {
     /// What arrived, what became of it, what waits; and judging again
     #[command(subcommand)]
     Journal(journal::Command),
+    /// Undo a message, a test or one about the wrong patient: shows what that would change, and with --yes does it
+    Withdraw(withdraw::Arguments),
+    /// The messages behind a patient's record and all that belongs to it, oldest first, each with what it changed (an access
+    /// to patient data: it is written down)
+    Patient(patient::Arguments),
     /// Print a development token for the FHIR API, signed by the issuer key beside the configuration, and nothing else
     Token(token::Arguments),
     /// The audit of all crossings
@@ -99,6 +106,8 @@ impl Cli {
             Command::Findings(arguments) => findings::run(&options, &arguments),
             Command::Explain(arguments) => explain::run(&options, &arguments),
             Command::Journal(command) => journal::run(&options, &command),
+            Command::Withdraw(arguments) => withdraw::run(&options, &arguments),
+            Command::Patient(arguments) => patient::run(&options, &arguments),
             Command::Token(arguments) => token::run(&options, &arguments),
             Command::Audit(command) => audit::run(&options, &command),
         };

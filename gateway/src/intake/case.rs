@@ -3,7 +3,7 @@
 use super::feeds::{Door, Feed, Feeds, Peer, Warrant};
 use super::{Judged, Panicked, Replay, Room, Then, guarded};
 use crate::audit::{Action, Entry};
-use crate::store::{Arrival, JournalFilter, Seen, StoreError};
+use crate::store::{Arrival, Edit, JournalFilter, Seen, StoreError};
 use bytes::Bytes;
 use contract::{Digest, Envelope, Frame, Issue, IssueCode, Outcome, OutcomeKind, Rank, Rejection, Severity, Translation};
 use jiff::Timestamp;
@@ -70,7 +70,8 @@ impl<'a> Case<'a> {
             let reason = "the message was made more than 5 minutes after its receipt, by its own stamp; it ranks as made then";
             self.issues.push(Issue::new(Severity::Warning, IssueCode::Time, "", reason));
         }
-        if !envelope.control_id.is_empty() {
+        // An edit has the control id of what it was made from.
+        if !envelope.control_id.is_empty() && self.edit().is_none() {
             let filter = JournalFilter {
                 feed: Some(feed.name().to_owned()),
                 control_id: Some(envelope.control_id.clone()),
@@ -124,9 +125,9 @@ impl<'a> Case<'a> {
             Err(error) => return self.unanswerable(&error),
         };
         let then = match seen {
-            // It was stored, under another configuration: that stays, and today's refusal is written down.
-            Some(seen) if seen.outcome.is_stored() => Then::Record { entry, source: None },
-            None if self.room.quarantine.is_full(&self.of()) => {
+            // It was stored, under another configuration, or set aside: that stays, and today's refusal is written down.
+            Some(seen) if seen.is_settled() => Then::Record { entry, source: None },
+            None if self.edit().is_none() && self.room.quarantine.is_full(&self.of()) => {
                 tracing::warn!(feed = self.of(), "the quarantine is full: replay or raise limits.quarantine_frames");
                 // What is not kept may not be acknowledged as if it were.
                 if matches!(outcome.code.as_deref(), None | Some("AA")) {
@@ -135,7 +136,7 @@ impl<'a> Case<'a> {
                 }
                 Then::Record { entry, source: None }
             }
-            seen => Then::Keep { arrival: self.arrival(&outcome, reply.clone()), fresh: seen.is_none() },
+            seen => Then::Keep { arrival: self.arrival(&outcome, reply.clone()), fresh: seen.is_none() && self.edit().is_none() },
         };
         self.judged(outcome, reply, then)
     }
@@ -241,13 +242,19 @@ impl<'a> Case<'a> {
             digest: self.digest,
             message_type: self.message_type(),
             control_id: self.envelope.as_ref().map(|envelope| envelope.control_id.clone()).unwrap_or_default(),
-            received: self.received,
+            // An edit came when it was made, whatever it ranks as.
+            received: if self.edit().is_some() { outcome.at } else { self.received },
             outcome: outcome.kind,
             issues: outcome.issues.clone(),
             reply,
             recipe: self.feed.as_ref().map(|feed| feed.recipe.clone()).unwrap_or_default(),
             entry: self.entry(outcome),
+            edit: self.edit().cloned(),
         })
+    }
+
+    fn edit(&self) -> Option<&Edit> {
+        self.replay.as_ref()?.edit.as_ref()
     }
 
     fn message_type(&self) -> String {
@@ -266,10 +273,18 @@ impl<'a> Case<'a> {
             let id = &envelope.control_id;
             request = format!("{request} {}", &id[..id.floor_char_boundary(CONTROL_ID_BYTES_MAX)]);
         }
+        if let Some(edit) = self.edit() {
+            request = format!("{request}, edit of {} because {}", edit.of, edit.because);
+        }
         let is_success = outcome.kind.is_stored();
+        let action = match &self.replay {
+            None => Action::Import,
+            Some(Replay { edit: None, .. }) => Action::JournalReplay,
+            Some(Replay { edit: Some(_), .. }) => Action::JournalEdit,
+        };
         Entry {
             at: if self.replay.is_some() { outcome.at } else { self.received },
-            action: if self.replay.is_some() { Action::JournalReplay } else { Action::Import },
+            action,
             outcome: match outcome.kind {
                 OutcomeKind::Stored | OutcomeKind::StoredWithIssues | OutcomeKind::Duplicate => 0,
                 OutcomeKind::Malformed | OutcomeKind::Unsupported | OutcomeKind::Untranslatable | OutcomeKind::Held => 4,

@@ -12,7 +12,7 @@ use crate::config;
 use crate::observe::Metrics;
 use crate::refusals::Refusals;
 use crate::search::{Page, Query, Version};
-use crate::store::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError};
+use crate::store::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Standing, Store, StoreError};
 use bytes::Bytes;
 use contract::{
     Adapter, Class, Contribution, Dialect, Digest, Envelope, Explanation, Frame, IdKey, Issue, IssueCode, Key, Outcome, OutcomeKind, Party,
@@ -108,6 +108,9 @@ fn row(at: usize, (arrival, repeats): &(Arrival, u32)) -> JournalRow {
         outcome: arrival.outcome,
         issues: u32::try_from(arrival.issues.len()).unwrap(),
         repeats: *repeats,
+        standing: Standing::Counts,
+        edit_of: None,
+        place: at as u64 + 1,
     }
 }
 
@@ -142,7 +145,13 @@ impl Store for Memory {
         let found = kept.journal.iter().position(|(arrival, _)| arrival.feed == feed && arrival.digest == *digest);
         Ok(found.map(|at| {
             let arrival = &kept.journal[at].0;
-            Seen { position: at as u64 + 1, received: arrival.received, outcome: arrival.outcome, reply: arrival.reply.clone() }
+            Seen {
+                position: at as u64 + 1,
+                received: arrival.received,
+                outcome: arrival.outcome,
+                standing: Standing::Counts,
+                reply: arrival.reply.clone(),
+            }
         }))
     }
 
@@ -202,6 +211,7 @@ impl Store for Memory {
             filter.feed.as_ref().is_none_or(|feed| *feed == row.feed)
                 && filter.outcome.is_none_or(|outcome| outcome == row.outcome)
                 && filter.control_id.as_ref().is_none_or(|id| *id == row.control_id)
+                && (!filter.waiting || !row.outcome.is_stored())
                 && row.position > filter.after
         });
         Ok(rows.take(count).collect())

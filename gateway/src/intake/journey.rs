@@ -19,7 +19,7 @@ use tempfile::TempDir;
 const SEED: [u8; 32] = [9; 32];
 
 /// Who sends, and the message.
-type Sent = (&'static str, String);
+pub(super) type Sent = (&'static str, String);
 
 fn pas(event: &str, time: &str, number: &str, rest: &str) -> Sent {
     let head = format!("MSH|^~\\&|PAS|RXX|LANDBRIDGE|RXX|2026030{time}||ADT^{event}|{event}-{time}-{number}|P|2.5.1");
@@ -47,7 +47,7 @@ fn stay(class: &str, place: &str, visit: &str, admitted: &str, discharged: &str)
 }
 
 /// The journey in order. Some stamps are equal, with distinct steps; nothing else ties.
-fn journey() -> Vec<Sent> {
+pub(super) fn journey() -> Vec<Sent> {
     let inpatient = |ward: &str, discharged: &str| stay("I", &format!("{ward}^1^1"), "V1", "202603011000", discharged);
     let outpatient = || stay("O", "CLINIC", "V2", "", "");
     vec![
@@ -99,7 +99,7 @@ impl Faults for Arc<Script> {
 }
 
 /// A hospital's gateway on a folder of its own, ended and opened again at will.
-struct Hospital {
+pub(super) struct Hospital {
     folder: TempDir,
     faults: Box<dyn Fn() -> Arc<dyn Faults>>,
     open: Option<(Arc<dyn Store>, Intake)>,
@@ -116,7 +116,7 @@ static CONFIGURED: LazyLock<Configured> = LazyLock::new(|| {
 });
 
 impl Hospital {
-    fn new(faults: impl Fn() -> Arc<dyn Faults> + 'static) -> Self {
+    pub(super) fn new(faults: impl Fn() -> Arc<dyn Faults> + 'static) -> Self {
         Self { folder: tempfile::tempdir().unwrap(), faults: Box::new(faults), open: None }
     }
 
@@ -125,13 +125,18 @@ impl Hospital {
     }
 
     fn store(&self) -> Arc<dyn Store> {
+        Arc::new(self.sqlite())
+    }
+
+    /// Its store, which another may have open.
+    pub(super) fn sqlite(&self) -> SqliteStore {
         let mut options = Options::new(self.folder.path(), IdKey::demonstration(), SealKey::from_seed(&SEED));
         options.clock = clock();
         options.faults = (self.faults)();
-        Arc::new(SqliteStore::open(options).unwrap())
+        SqliteStore::open(options).unwrap()
     }
 
-    fn intake(&mut self) -> Intake {
+    pub(super) fn intake(&mut self) -> Intake {
         if self.open.is_none() {
             let store = self.store();
             let (_, config, dialects) = &*CONFIGURED;
@@ -147,7 +152,7 @@ impl Hospital {
     }
 
     /// Sends these at once, each again until it is acknowledged, as senders do.
-    async fn deliver(&mut self, messages: &[Sent]) {
+    pub(super) async fn deliver(&mut self, messages: &[Sent]) {
         let mut waiting: Vec<&Sent> = messages.iter().collect();
         let mut tries = 0;
         while !waiting.is_empty() {
@@ -182,6 +187,23 @@ impl Hospital {
     fn told(&mut self, sent: usize) -> BTreeMap<String, String> {
         self.end();
         self.faults = Box::new(|| Arc::new(NoFaults));
+        let told = self.bodies();
+        let store = self.store();
+        let rows = store.journal(&JournalFilter::default(), 1000).unwrap();
+        assert_eq!(rows.len(), journey().len(), "each message stands once in the journal");
+        assert!(rows.iter().map(|row| 1 + row.repeats as usize).sum::<usize>() >= sent, "each delivery is counted");
+        drop(store);
+        self.is_audited_whole();
+        told
+    }
+
+    pub(super) fn is_audited_whole(&self) {
+        let report = verify(self.folder.path(), None, &SealKey::from_seed(&SEED).public()).unwrap();
+        assert!(report.is_intact(), "{report:?}");
+    }
+
+    /// What an app may read, without `versionId` and `lastUpdated`.
+    pub(super) fn bodies(&self) -> BTreeMap<String, String> {
         let store = self.store();
         let grant = Grant::for_tests(vec![Scope { kind: "*".into(), read: true, search: true, patient: None }]);
         let mut told = BTreeMap::new();
@@ -197,21 +219,15 @@ impl Hospital {
                 told.insert(format!("{kind}/{}", version.id), body.to_string());
             }
         }
-        let rows = store.journal(&JournalFilter::default(), 1000).unwrap();
-        assert_eq!(rows.len(), journey().len(), "each message stands once in the journal");
-        assert!(rows.iter().map(|row| 1 + row.repeats as usize).sum::<usize>() >= sent, "each delivery is counted");
-        drop(store);
-        let report = verify(self.folder.path(), None, &SealKey::from_seed(&SEED).public()).unwrap();
-        assert!(report.is_intact(), "{report:?}");
         told
     }
 }
 
-fn clock() -> Clock {
+pub(super) fn clock() -> Clock {
     Clock::held("2026-03-03T12:00:00Z".parse().unwrap())
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 

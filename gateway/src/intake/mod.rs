@@ -10,6 +10,8 @@ mod feeds;
 pub mod ingest;
 #[cfg(test)]
 mod journey;
+#[cfg(test)]
+mod mending;
 mod outcome;
 mod quarantine;
 #[cfg(test)]
@@ -23,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::Listener;
 use crate::observe::Metrics;
 use crate::refusals::Refusals;
-use crate::store::{Arrival, Seen, Store, StoreError};
+use crate::store::{Arrival, Edit, JournalRow, Seen, Standing, Store, StoreError};
 use bytes::Bytes;
 use case::Case;
 use contract::{Frame, Issue, Outcome, OutcomeKind, Translation};
@@ -111,12 +113,14 @@ enum Then {
     Nothing,
 }
 
-/// A frame of the journal that is judged again, at its first position.
+/// A frame of the journal that is judged again, at its first position; or a new version of one, which ranks as it.
 #[derive(Clone, Debug)]
 struct Replay {
     position: u64,
     user: String,
     released: bool,
+    /// With what was decided to make it, where it is a new version.
+    edit: Option<Edit>,
 }
 
 impl Intake {
@@ -227,22 +231,52 @@ impl Intake {
     /// Judges a frame of the journal again, at its first position, after a mapping or the configuration was mended.
     /// `released`: what was held for its processing id may be stored. Errors are words for the operator.
     pub async fn replay(&self, position: u64, user: &str, released: bool) -> Result<Answer, String> {
-        let store = self.room.store.clone();
-        let found = tokio::task::spawn_blocking(move || store.frame(position)).await.map_err(|_| "the store broke off".to_owned())?;
-        let (row, frame, _) = found.map_err(|error| error.to_string())?.ok_or("no such position")?;
+        let (row, frame) = self.of_journal(position).await?;
         if row.outcome.is_stored() {
             return Err("the frame was stored: there is nothing to mend".into());
         }
+        self.judge_again(row, frame, Replay { position, user: user.to_owned(), released, edit: None }).await
+    }
+
+    /// Judges a new version of a frame of the journal, in that one's place: where it is stored, it counts instead.
+    pub async fn edit(&self, frame: Frame, edit: Edit, released: bool) -> Result<Answer, String> {
+        let (row, _) = self.of_journal(edit.of).await?;
+        let same = self.room.store.seen(&row.feed, &frame.digest()).map_err(|error| error.to_string())?;
+        if let Some(same) = same {
+            return Err(match same.position == edit.of {
+                true => "the new version is the frame as it stands: nothing is changed".into(),
+                false => format!("the new version stands in the journal already, at position {}", same.position),
+            });
+        }
+        let user = edit.who.strip_prefix("os:").unwrap_or(&edit.who).to_owned();
+        self.judge_again(row, frame, Replay { position: edit.of, user, released, edit: Some(edit) }).await
+    }
+
+    /// A frame that may be judged again.
+    async fn of_journal(&self, position: u64) -> Result<(JournalRow, Frame), String> {
+        let store = self.room.store.clone();
+        let found = tokio::task::spawn_blocking(move || store.frame(position)).await.map_err(|_| "the store broke off".to_owned())?;
+        let (row, frame, _) = found.map_err(|error| error.to_string())?.ok_or("no such position")?;
+        match row.standing {
+            Standing::Counts => Ok((row, frame)),
+            Standing::Superseded => Err("the frame was edited, and a new version stands in its place".into()),
+            Standing::Withdrawn => Err("the frame is withdrawn: `landbridge withdraw --restore` puts it back".into()),
+        }
+    }
+
+    async fn judge_again(&self, row: JournalRow, frame: Frame, replay: Replay) -> Result<Answer, String> {
         let feeds = self.feeds();
         let feed = feeds.named(&row.feed).ok_or("the frame is of no feed of this configuration: who sent it is not proven")?;
         // What folds does so under the feed's active recipe alone: a desk beside the gateway does not take that over.
         if self.room.store.active(feed.name()).map_err(|error| error.to_string())?.is_some_and(|active| active != feed.recipe) {
             return Err("its feed is served with other tables or settings than these: start the gateway with these, then replay".into());
         }
+        // An edit is judged as if it had come when the first of its versions did.
+        let first = if row.place == row.position { None } else { self.room.store.frame(row.place).map_err(|error| error.to_string())? };
+        let received = first.map_or(row.received, |(first, ..)| first.received);
         let (room, door) = (self.room.clone(), Door::Journal(row.feed.as_str().into()));
-        let replay = Replay { position, user: user.to_owned(), released };
         let peer = Peer::default();
-        let judged = self.at_desk(move || judge(&room, &door, &peer, frame, row.received, Some(replay))).await;
+        let judged = self.at_desk(move || judge(&room, &door, &peer, frame, received, Some(replay))).await;
         Ok(self.settle(judged).await)
     }
 
@@ -275,9 +309,9 @@ fn judge(room: &Arc<Room>, door: &Door, peer: &Peer, frame: Frame, received: Tim
         Err((outcome, issue)) => return case.refused(outcome, vec![issue]),
     };
     let feed = case.feed.clone().expect("a Warrant is of a feed");
-    // What was stored is not stored again; what was not is judged again, at its first position.
+    // What was stored, or set aside, is not stored again; what was not is judged again, at its first position.
     let seen = match room.store.seen(feed.name(), &case.digest) {
-        Ok(Some(seen)) if seen.outcome.is_stored() => return case.repeated(seen),
+        Ok(Some(seen)) if seen.is_settled() => return case.repeated(seen),
         Ok(seen) => seen,
         Err(error) => return case.unanswerable(&error),
     };

@@ -1,6 +1,5 @@
 use crate::observe::Metrics;
 use crate::store::{JournalFilter, Store, StoreError};
-use contract::OutcomeKind;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -12,10 +11,6 @@ pub struct Quarantine {
     metrics: Metrics,
 }
 
-/// What of the journal waits.
-const WAITING: [OutcomeKind; 5] =
-    [OutcomeKind::Malformed, OutcomeKind::Unsupported, OutcomeKind::Untranslatable, OutcomeKind::Held, OutcomeKind::Forbidden];
-
 impl Quarantine {
     pub fn new(frames_max: u64, metrics: Metrics) -> Self {
         Self { frames_max, waiting: Mutex::default(), metrics }
@@ -23,12 +18,9 @@ impl Quarantine {
 
     /// Counts what waits of a feed from before.
     pub fn count(&self, store: &dyn Store, of: &str) -> Result<(), StoreError> {
-        let mut frames = 0;
-        for outcome in WAITING {
-            let filter = JournalFilter { feed: Some(of.to_owned()), outcome: Some(outcome), ..JournalFilter::default() };
-            let most = usize::try_from(self.frames_max - frames).unwrap_or(usize::MAX);
-            frames += store.journal(&filter, most)?.len() as u64;
-        }
+        let filter = JournalFilter { feed: Some(of.to_owned()), waiting: true, ..JournalFilter::default() };
+        let most = usize::try_from(self.frames_max).unwrap_or(usize::MAX);
+        let frames = store.journal(&filter, most)?.len() as u64;
         self.put(&mut self.lock(), of, frames);
         Ok(())
     }

@@ -20,6 +20,11 @@ impl Memory {
             for members in self.registers.values_mut() {
                 members.remove(&change.address);
             }
+            if change.is_gone {
+                self.bodies.remove(&change.address);
+                self.resources.remove(&change.address);
+                continue;
+            }
             for register in change.registers {
                 self.registers.entry(register).or_default().insert(change.address.clone());
             }

@@ -4,6 +4,7 @@
 //! whatever depends on what changed. The next message, a late one, a repeated one, recovery and `convert` are this one
 //! function over another [`Loader`].
 
+mod difference;
 mod documents;
 mod encounter;
 mod findings;
@@ -15,6 +16,7 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
+pub use difference::{Difference, differences};
 pub use findings::Finding;
 pub use memory::{Memory, bundle};
 pub use registers::Register;
@@ -44,8 +46,10 @@ pub struct Change {
     pub address: Address,
     pub key: Key,
     pub slots: Slots,
-    /// It was not there before this message.
+    /// It had no state before this message.
     pub is_new: bool,
+    /// Nobody says anything of it any more: it is as if it never was, but for its history.
+    pub is_gone: bool,
     /// False where only a register changed under it.
     pub slots_changed: bool,
     pub rendered: Rendered,
@@ -88,12 +92,33 @@ pub fn place(translation: &mut Translation, position: u64, received: Timestamp) 
 
 /// Joins one message's contributions and renders what changed, dependants included, in order of address.
 pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions: &[Contribution]) -> Result<Vec<Change>, L::Error> {
+    refold(loader, id_key, feed, BTreeMap::new(), contributions)
+}
+
+/// As [`fold`], after the resources in `without` were set back to what is said of them without some message (see
+/// [`take_out`]); `None` where nobody else speaks of one.
+pub fn refold<L: Loader>(
+    loader: &mut L,
+    id_key: &IdKey,
+    feed: &str,
+    without: BTreeMap<Address, Option<Slots>>,
+    contributions: &[Contribution],
+) -> Result<Vec<Change>, L::Error> {
     let mut room = Room { loader, known: BTreeMap::new() };
     let mut findings: BTreeMap<Address, BTreeSet<Finding>> = BTreeMap::new();
     let mut touched: BTreeSet<Address> = BTreeSet::new();
     let mut dirty: BTreeSet<Address> = BTreeSet::new();
     let mut stirred: BTreeSet<Register> = BTreeSet::new();
     let mut relinked: BTreeSet<Address> = BTreeSet::new();
+    for (address, slots) in without {
+        room.ensure(&address, None)?;
+        let Some(resource) = room.known.get_mut(&address) else { continue };
+        resource.before = Some(resource.registers(&address).clone());
+        for slot in resource.set_back(slots) {
+            stir(&address, &slot, &mut stirred, &mut relinked);
+        }
+        dirty.insert(address);
+    }
     for contribution in contributions.iter().filter(|contribution| contribution.class != Class::Message) {
         let address = address(id_key, &contribution.key);
         room.ensure(&address, Some(&contribution.key))?;
@@ -104,6 +129,7 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
         let membership =
             contribution.member_of.as_ref().and_then(|membership| membership_statement(id_key, feed, membership, contribution));
         let mut changed = !resource.stored;
+        resource.is_gone = false;
         for statement in contribution.statements.iter().chain(&membership) {
             if let Some(found) = findings::of_statement(statement, &resource.slots) {
                 findings.entry(address.clone()).or_default().insert(found);
@@ -114,15 +140,7 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
             changed = true;
             resource.changed = true;
             resource.registers = None;
-            match &statement.slot {
-                Slot::Group { group, .. } | Slot::Item { group, .. } => {
-                    stirred.insert(Register::Group { parent: address.clone(), group: group.clone() });
-                }
-                Slot::Edge { .. } => {
-                    relinked.insert(address.clone());
-                }
-                _ => {}
-            }
+            stir(&address, &statement.slot, &mut stirred, &mut relinked);
         }
         let found = findings::of_contribution(contribution, &resource.slots);
         if !found.is_empty() {
@@ -168,8 +186,10 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
     let mut rendered = Vec::with_capacity(dirty.len());
     for address in dirty {
         room.ensure(&address, None)?;
-        if room.known.contains_key(&address) {
-            rendered.push((render::render(&mut room, &address)?, address));
+        match room.known.get(&address) {
+            Some(resource) if resource.is_gone => rendered.push((Rendered::Deleted, address)),
+            Some(_) => rendered.push((render::render(&mut room, &address)?, address)),
+            None => {}
         }
     }
     let change = |(rendered, address): (Rendered, Address)| {
@@ -179,6 +199,7 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
             key: resource.key,
             slots: resource.slots,
             is_new: !resource.stored,
+            is_gone: resource.is_gone,
             slots_changed: resource.changed || !resource.stored,
             registers: resource.registers.unwrap_or_default(),
             touched: touched.contains(&address),
@@ -188,6 +209,33 @@ pub fn fold<L: Loader>(loader: &mut L, id_key: &IdKey, feed: &str, contributions
         }
     };
     Ok(rendered.into_iter().map(change).collect())
+}
+
+/// Takes out of a resource's slots what the message of this position in the ranks holds; what others say there is to be
+/// joined again ([`rejoin`]). What was mentioned stays: a mention ranks by its day and value, whoever said it.
+pub fn take_out(slots: &mut Slots, position: u64) {
+    slots.retain(|_, held| held.rank.position != position);
+}
+
+/// Joins what one message says of one resource into slots, and nothing else.
+pub fn rejoin(slots: &mut Slots, id_key: &IdKey, feed: &str, contribution: &Contribution) {
+    let membership = contribution.member_of.as_ref().and_then(|membership| membership_statement(id_key, feed, membership, contribution));
+    for statement in contribution.statements.iter().chain(&membership) {
+        join(slots, statement);
+    }
+}
+
+/// A slot of a resource changed: notes what else may be rendered otherwise for it.
+fn stir(address: &Address, slot: &Slot, stirred: &mut BTreeSet<Register>, relinked: &mut BTreeSet<Address>) {
+    match slot {
+        Slot::Group { group, .. } | Slot::Item { group, .. } => {
+            stirred.insert(Register::Group { parent: address.clone(), group: group.clone() });
+        }
+        Slot::Edge { .. } => {
+            relinked.insert(address.clone());
+        }
+        _ => {}
+    }
 }
 
 /// The Patient that replaces this one, by its slots alone (a cycle is broken elsewhere).
@@ -229,6 +277,7 @@ struct Resource {
     /// It was there before this message.
     stored: bool,
     changed: bool,
+    is_gone: bool,
     /// The registers it stood in before this message, where the message speaks of it.
     before: Option<BTreeSet<Register>>,
     /// The registers it stands in now; `None` until asked for.
@@ -239,6 +288,17 @@ impl Resource {
     fn registers(&mut self, address: &str) -> &BTreeSet<Register> {
         let slots = &self.slots;
         self.registers.get_or_insert_with(|| registers::of(address, slots))
+    }
+
+    /// Gives it these slots, and returns those that changed.
+    fn set_back(&mut self, slots: Option<Slots>) -> BTreeSet<Slot> {
+        self.is_gone = slots.is_none();
+        let old = std::mem::replace(&mut self.slots, slots.unwrap_or_default());
+        let changed: BTreeSet<Slot> =
+            old.keys().chain(self.slots.keys()).filter(|slot| old.get(slot) != self.slots.get(slot)).cloned().collect();
+        self.changed |= self.is_gone || !changed.is_empty();
+        self.registers = None;
+        changed
     }
 }
 
@@ -259,13 +319,13 @@ impl<L: Loader> Room<'_, L> {
             (None, Some(key)) => (key.clone(), Slots::new(), false),
             (None, None) => return Ok(()),
         };
-        self.known.insert(address.into(), Resource { key, slots, stored, changed: false, before: None, registers: None });
+        self.known.insert(address.into(), Resource { key, slots, stored, changed: false, is_gone: false, before: None, registers: None });
         Ok(())
     }
 
     fn slots(&mut self, address: &str) -> Result<Option<&Slots>, L::Error> {
         self.ensure(address, None)?;
-        Ok(self.known.get(address).map(|resource| &resource.slots))
+        Ok(self.known.get(address).filter(|resource| !resource.is_gone).map(|resource| &resource.slots))
     }
 
     fn registers(&mut self, address: &str) -> Result<BTreeSet<Register>, L::Error> {

@@ -11,9 +11,9 @@ use crate::access::Grant;
 use crate::audit::Entry;
 use crate::intake::Warrant;
 use crate::search::{Cursor, Page, Query, Version};
-use crate::state::Finding;
+use crate::state::{Difference, Finding};
 use bytes::Bytes;
-use contract::{Digest, Frame, Issue, OutcomeKind, Translation};
+use contract::{Digest, Frame, Issue, Json, OutcomeKind, Translation};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -109,6 +109,24 @@ pub struct Arrival {
     pub recipe: String,
     /// The audit entry; the store fills `position`, `patients`, `resources`.
     pub entry: Entry,
+    /// Where it is a new version of a frame of the journal: it takes that one's place.
+    pub edit: Option<Edit>,
+}
+
+/// That a person made a frame from one of the journal.
+#[derive(Clone)]
+pub struct Edit {
+    /// Position of the frame that was edited.
+    pub of: u64,
+    pub who: String,
+    pub because: String,
+}
+
+/// Shows of which: the reason may name a patient.
+impl fmt::Debug for Edit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Edit({})", self.of)
+    }
 }
 
 /// What the journal knows of a frame that came before.
@@ -117,7 +135,35 @@ pub struct Seen {
     pub position: u64,
     pub received: Timestamp,
     pub outcome: OutcomeKind,
+    pub standing: Standing,
     pub reply: Option<Bytes>,
+}
+
+impl Seen {
+    /// It was stored, or a person set it aside: it is not judged again.
+    pub fn is_settled(&self) -> bool {
+        self.outcome.is_stored() || self.standing != Standing::Counts
+    }
+}
+
+/// Whether what a frame says counts, by what a person did about it since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    #[default]
+    Counts,
+    /// A new version of it counts in its place.
+    Superseded,
+    Withdrawn,
+}
+
+impl Standing {
+    pub fn word(self) -> &'static str {
+        match self {
+            Standing::Counts => "counts",
+            Standing::Superseded => "superseded",
+            Standing::Withdrawn => "withdrawn",
+        }
+    }
 }
 
 /// Proof that a frame is durable.
@@ -158,6 +204,98 @@ pub struct JournalRow {
     pub outcome: OutcomeKind,
     pub issues: u32,
     pub repeats: u32,
+    pub standing: Standing,
+    /// Position of the frame that this one is an edit of.
+    pub edit_of: Option<u64>,
+    /// The position by which it ranks: its own, or that of the frame that was edited first.
+    pub place: u64,
+}
+
+/// What a person did about a frame after it came. Kept for good.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Mend {
+    pub at: Timestamp,
+    pub action: MendAction,
+    pub position: u64,
+    /// Position of the new version, where it was edited.
+    pub version: Option<u64>,
+    pub who: String,
+    pub because: String,
+}
+
+/// Shows of which: the reason may name a patient.
+impl fmt::Debug for Mend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Mend({} {})", self.action.word(), self.position)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MendAction {
+    Edit,
+    Withdraw,
+    Restore,
+}
+
+impl MendAction {
+    pub const ALL: [Self; 3] = [MendAction::Edit, MendAction::Withdraw, MendAction::Restore];
+
+    pub fn word(self) -> &'static str {
+        match self {
+            MendAction::Edit => "edit",
+            MendAction::Withdraw => "withdraw",
+            MendAction::Restore => "restore",
+        }
+    }
+}
+
+/// What made a patient's record: its messages, and what people did about them, oldest first.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The patient, and those merged with it.
+    pub patients: Vec<String>,
+    pub moments: Vec<Moment>,
+}
+
+/// A message, or what a person did about one, and what it changed in a record.
+#[derive(Clone, Debug)]
+pub struct Moment {
+    /// When what it changed was stored; where it changed nothing, when it came.
+    pub at: Timestamp,
+    pub row: JournalRow,
+    /// What a person did; of a frame that was made by an edit, that edit.
+    pub mend: Option<Mend>,
+    pub changes: Vec<Changed>,
+}
+
+/// A new version of a resource.
+#[derive(Clone, Debug)]
+pub struct Changed {
+    /// `Type/id`.
+    pub address: String,
+    pub version: u64,
+    pub is_deleted: bool,
+    /// From the version before; none where it is deleted.
+    pub differences: Vec<Difference>,
+}
+
+/// A message to be taken out of the state, or to be put back.
+#[derive(Clone)]
+pub struct Withdrawal {
+    pub position: u64,
+    pub restores: bool,
+    pub because: String,
+    /// The audit entry; the store fills `position`, `patients`, `resources`.
+    pub entry: Entry,
+}
+
+/// A resource as something would change it; bodies without `meta`. `None`: not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effect {
+    /// `Type/id`.
+    pub address: String,
+    pub before: Option<Json>,
+    pub after: Option<Json>,
 }
 
 /// Which journal rows. Empty: all.
@@ -174,7 +312,7 @@ pub struct JournalFilter {
     pub to: Option<Timestamp>,
     /// What the place or the reason of one of its issues holds, in any case of ASCII letters.
     pub reason: Option<String>,
-    /// Only what was not stored.
+    /// Only what was not stored, and was not set aside.
     pub waiting: bool,
     /// Only what was stored and is about this Patient (its id).
     pub patient: Option<String>,

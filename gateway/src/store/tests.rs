@@ -158,6 +158,7 @@ pub(super) fn arrival(bytes: &str, outcome: OutcomeKind) -> Arrival {
         reply: Some(format!("reply to {bytes}").into_bytes().into()),
         recipe: "r1".into(),
         entry: entry(Action::Import),
+        edit: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The laws of state, over made-up journals.
 
-use super::super::{Room, Slots, join, render};
+use super::super::{Room, Slots, join, refold, rejoin, render, take_out};
 use super::*;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -88,6 +88,22 @@ proptest! {
         prop_assert!(is_rendered_whole(&mut other));
     }
 
+    /// A message taken out leaves what the others say, and put back it is as if it had stayed.
+    #[test]
+    fn a_message_is_taken_out_and_put_back(messages in prop::collection::vec(anything(), 1..14), which in any::<prop::sample::Index>()) {
+        let placed: Vec<Placed> = (1..).zip(&messages).map(|(position, message)| message.placed(position)).collect();
+        let at = which.index(placed.len());
+        let others: Vec<Placed> = placed.iter().enumerate().filter(|(other, _)| *other != at).map(|(_, said)| said.clone()).collect();
+        let with = process(&placed);
+        let mut memory = process(&placed);
+        take_away(&mut memory, &placed[at], &others);
+        prop_assert!(memory.bodies() == process(&others).bodies());
+        prop_assert!(is_rendered_whole(&mut memory));
+        let (_, feed, said) = &placed[at];
+        take(&mut memory, feed, said);
+        prop_assert!(memory.bodies() == with.bodies());
+    }
+
     /// A patient's journey: shuffled, repeated, in pieces.
     #[test]
     fn a_journey_gives_one_state(seed in any::<u64>()) {
@@ -134,6 +150,26 @@ fn process(placed: &[Placed]) -> Memory {
         take(&mut memory, feed, contributions);
     }
     memory
+}
+
+/// Takes a message out of what it and others said.
+fn take_away(memory: &mut Memory, (position, feed, said): &Placed, others: &[Placed]) {
+    let key = IdKey::demonstration();
+    let mut without: BTreeMap<Address, Option<Slots>> = BTreeMap::new();
+    for contribution in said {
+        let mut slots = slots_of(memory, &contribution.key);
+        take_out(&mut slots, *position);
+        let mut is_said = false;
+        for (_, feed, said) in others {
+            for other in said.iter().filter(|other| other.key == contribution.key) {
+                rejoin(&mut slots, &key, feed, other);
+                is_said = true;
+            }
+        }
+        without.insert(address(&key, &contribution.key), is_said.then_some(slots));
+    }
+    let Ok(changes) = refold(memory, &key, feed, without, &[]);
+    memory.keep(changes);
 }
 
 /// Whether rendering everything again changes nothing.

@@ -5,13 +5,13 @@ use super::index::{Index, compartments, patients, write_compartments};
 use super::names::{Names, find_kind, id_of, key_name};
 use crate::search::extract::{Rows, extract};
 use crate::search::plan::SECURITY_CONTEXT;
-use crate::state::{Address, Change, Finding, Loader, Register, Rendered, Slots, address, decode, encode, fold, survivor};
+use crate::state::{Address, Change, Finding, Loader, Register, Rendered, Slots, address, decode, encode, refold, survivor};
 use crate::store::StoreError;
 use contract::{Class, Contribution, IdKey, Json, Key};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// What a fold is made with.
@@ -38,9 +38,9 @@ pub(super) struct Folded {
 }
 
 impl Folding<'_> {
-    /// `contributions`: placed in the journal (see [`crate::state::place`]).
-    pub(super) fn fold(&mut self, contributions: &[Contribution]) -> Result<Folded, StoreError> {
-        let changes = fold(&mut Stored { connection: self.connection }, self.id_key, self.feed, contributions)?;
+    /// `contributions`: placed in the journal (see [`crate::state::place`]). `without`: of [`crate::state::refold`].
+    pub(super) fn fold(&mut self, without: BTreeMap<Address, Option<Slots>>, contributions: &[Contribution]) -> Result<Folded, StoreError> {
+        let changes = refold(&mut Stored { connection: self.connection }, self.id_key, self.feed, without, contributions)?;
         let mut folded = Folded::default();
         // A Binary lies where its document lies: documents first.
         let (binaries, others): (Vec<_>, Vec<_>) = changes.into_iter().partition(|change| change.address.starts_with("Binary/"));
@@ -59,8 +59,9 @@ impl Folding<'_> {
         if change.slots_changed {
             self.write_state(resource, kind_name, &change)?;
         }
-        // Of what has no state yet there are no other rows either.
-        let before = if change.is_new { None } else { self.before(resource)? };
+        // What has no state may have a history: from before its messages were withdrawn.
+        let before = self.before(resource)?;
+        let is_fresh = before.is_none();
         let next = match (&change.rendered, &before) {
             (Rendered::Body(body), before) => {
                 let bytes = body.to_bytes();
@@ -82,7 +83,7 @@ impl Folding<'_> {
             Some(_) => patients(self.connection, self.names, kind_name, resource, &rows.compartments)?,
             None => compartments(self.connection, resource)?,
         };
-        let lay_in = if change.is_new { BTreeSet::new() } else { compartments(self.connection, resource)? };
+        let lay_in = if is_fresh { BTreeSet::new() } else { compartments(self.connection, resource)? };
         if write_compartments(self.connection, kind, resource, &lay_in, &lies_in)? && kind_name != "Patient" {
             self.move_binaries(resource)?;
         }
@@ -113,7 +114,11 @@ impl Folding<'_> {
             "UPDATE key SET system = ?2, value = ?3 WHERE id = ?1 AND system IS NULL",
             &[&resource, &&*change.key.system, &&*change.key.value],
         )?;
-        run("INSERT OR REPLACE INTO state (resource, slots) VALUES (?1, ?2)", &[&resource, &pack(&encode(&change.slots))?])?;
+        if change.is_gone {
+            run("DELETE FROM state WHERE resource = ?1", &[&resource])?;
+        } else {
+            run("INSERT OR REPLACE INTO state (resource, slots) VALUES (?1, ?2)", &[&resource, &pack(&encode(&change.slots))?])?;
+        }
         let mut wanted: BTreeSet<Vec<u8>> = change.registers.iter().map(register_name).collect();
         if !change.is_new {
             let mut statement = self.connection.prepare_cached("SELECT name FROM register WHERE resource = ?1")?;

@@ -5,16 +5,17 @@ use super::fold::{Folded, Folding, ids, list, position, read_list};
 use super::group::Desk;
 use super::index::Index;
 use super::ledger::{Ledger, Mark, append_seal, heads};
+use super::mend;
 use super::names::Names;
 use crate::audit::Entry;
 use crate::audit::chain::{Heads, SealKey};
 use crate::clock::Clock;
-use crate::state::{Finding, place};
-use crate::store::{Arrival, Receipt, StoreError};
+use crate::state::{Address, Finding, Slots, place};
+use crate::store::{Arrival, MendAction, Receipt, Standing, StoreError, Withdrawal};
 use contract::{Class, Contribution, IdKey, OutcomeKind, Slot, Translation};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension};
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
@@ -131,8 +132,8 @@ impl Prepared {
 /// What the journal knows of a frame of the same bytes.
 struct Known {
     position: i64,
-    received: Timestamp,
     outcome: OutcomeKind,
+    standing: Standing,
     reply: Option<Vec<u8>>,
     patients: String,
 }
@@ -144,24 +145,37 @@ impl IntakeDesk {
         let Prepared { arrival, frame, translation, issues } = prepared;
         let feed = self.names.feed(connection, &arrival.feed)?;
         let known = known(connection, feed, &arrival)?;
-        if let Some(known) = &known
-            && known.outcome.is_stored()
-        {
-            return self.again(connection, known, arrival.entry).map(|receipt| (receipt, Spent::default()));
+        if let Some(known) = &known {
+            if let Some(edit) = &arrival.edit {
+                let (of, at) = (edit.of, known.position);
+                return Err(StoreError::Refused(format!("the edit of {of} is what stands in the journal at position {at} already")));
+            }
+            if known.outcome.is_stored() || known.standing != Standing::Counts {
+                return self.again(connection, known, arrival.entry).map(|receipt| (receipt, Spent::default()));
+            }
         }
         let recipe = self.recipe(connection, feed, &arrival.recipe, translation.is_some())?;
-        let (position, received) = match &known {
-            Some(known) => (known.position, known.received),
-            None => (next_position(connection)?, arrival.received),
+        // An edit ranks, and may be dated, as what it is an edit of.
+        let original = match (&known, &arrival.edit) {
+            (Some(known), _) => Some(mend::message(connection, known.position.unsigned_abs())?),
+            (None, Some(edit)) => Some(mend::edited(connection, edit, feed)?),
+            (None, None) => None,
         };
-        let row = JournalRow { position, feed, arrival: &arrival, issues: &issues, recipe };
+        let position = known.as_ref().map_or_else(|| next_position(connection), |known| Ok(known.position))?;
+        let (place_in_order, received) =
+            original.as_ref().map_or((position, arrival.received), |message| (message.place, message.received));
+        let row = JournalRow { position, feed, arrival: &arrival, issues: &issues, recipe, place: place_in_order };
         let mut findings = BTreeSet::new();
-        if known.is_none() && row.control_id_known(connection)? {
+        if original.is_none() && row.control_id_known(connection)? {
             findings.insert(Finding::ControlIdReused);
+        }
+        let mut without = BTreeMap::new();
+        if let Some(message) = original.filter(|message| message.place != position) {
+            without = self.supersede(connection, &message, position, translation.is_some())?;
         }
         let (mut folded, mut packed, mut spent) = (Folded::default(), None, Spent::default());
         if let Some(Saying { mut translation, packed: contributions, marks }) = translation {
-            if place(&mut translation, position.unsigned_abs(), received) {
+            if place(&mut translation, place_in_order.unsigned_abs(), received) {
                 findings.insert(Finding::StampAhead);
             }
             let mut folding = Folding {
@@ -174,7 +188,7 @@ impl IntakeDesk {
                 now: self.now,
             };
             spent = self.mentions.without_known(translation.contributions, &marks);
-            folded = folding.fold(&spent.fresh)?;
+            folded = folding.fold(without, &spent.fresh)?;
             packed = Some(contributions);
             findings.extend(&folded.findings);
         }
@@ -183,6 +197,9 @@ impl IntakeDesk {
         }
         let said = Said { contributions: packed, patients: list(&folded.patients) };
         row.write(connection, &frame, &said)?;
+        if let Some(edit) = &arrival.edit {
+            mend::note_edit(connection, edit, position, self.now)?;
+        }
         let mut entry = arrival.entry.clone();
         entry.patients = ids(connection, folded.patients)?;
         entry.resources.clone_from(&folded.resources);
@@ -190,6 +207,73 @@ impl IntakeDesk {
         self.ledger.append(connection, &entry)?;
         let (position, resources) = (position.unsigned_abs(), folded.resources);
         Ok((Receipt { position, outcome: arrival.outcome, reply: arrival.reply, resources, findings }, spent))
+    }
+
+    /// Sets aside the other versions of an edited message for the one at `position`: where that was stored, all; else those
+    /// that wait like it, and what counts goes on to count. Gives what resources are without them.
+    fn supersede(
+        &mut self,
+        connection: &Connection,
+        message: &mend::Message,
+        position: i64,
+        is_stored: bool,
+    ) -> Result<BTreeMap<Address, Option<Slots>>, StoreError> {
+        let mut without = BTreeMap::new();
+        for (version, was_stored) in mend::versions(connection, message.place, position)? {
+            if was_stored && is_stored {
+                let message = mend::message(connection, version.unsigned_abs())?;
+                without = mend::without(connection, &self.id_key, &message, &message.said(connection)?)?;
+                self.begin_epoch(connection)?;
+            }
+            if is_stored || !was_stored {
+                mend::stand(connection, version, Standing::Superseded)?;
+            }
+        }
+        Ok(without)
+    }
+
+    /// What was mentioned may be said no more: it is joined again when it is mentioned next.
+    fn begin_epoch(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'epoch'", [])?;
+        self.mentions.forget();
+        Ok(())
+    }
+
+    /// Takes a message out of the state, or puts it back.
+    pub(super) fn withdraw(&mut self, connection: &Connection, withdrawal: Withdrawal) -> Result<Receipt, StoreError> {
+        let Withdrawal { position: at, restores, because, mut entry } = withdrawal;
+        let message = mend::message(connection, at)?;
+        message.allows(connection, restores)?;
+        let said = message.said(connection)?;
+        let (without, said, action, standing) = if restores {
+            (BTreeMap::new(), said, MendAction::Restore, Standing::Counts)
+        } else {
+            (mend::without(connection, &self.id_key, &message, &said)?, Vec::new(), MendAction::Withdraw, Standing::Withdrawn)
+        };
+        self.begin_epoch(connection)?;
+        mend::stand(connection, message.position, standing)?;
+        let mut folding = Folding {
+            connection,
+            index: &self.index,
+            names: &mut self.names,
+            id_key: &self.id_key,
+            feed: &message.feed,
+            position: at,
+            now: self.now,
+        };
+        let folded = folding.fold(without, &said)?;
+        let findings: BTreeSet<Finding> = folded.findings.iter().copied().collect();
+        for found in &findings {
+            note_finding(connection, found.word(), message.feed_row, self.now, message.position)?;
+        }
+        mend::note(connection, action, at, None, self.now, (&entry.agent.who, &because))?;
+        let mut patients = read_list(&message.patients);
+        patients.extend(folded.patients);
+        entry.patients = ids(connection, patients)?;
+        entry.resources.clone_from(&folded.resources);
+        entry.position = Some(at);
+        self.ledger.append(connection, &entry)?;
+        Ok(Receipt { position: at, outcome: message.outcome, reply: None, resources: folded.resources, findings })
     }
 
     /// A frame came again that was stored the first time.
@@ -271,6 +355,11 @@ impl Mentions {
         Self { state, known: HashSet::new(), fresh: Vec::new(), epoch: 0 }
     }
 
+    fn forget(&mut self) {
+        self.known.clear();
+        self.fresh.clear();
+    }
+
     fn begin(&mut self, connection: &Connection) -> Result<(), StoreError> {
         let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE name = 'epoch'")?;
         let epoch = statement.query_row([], |row| row.get(0))?;
@@ -325,7 +414,7 @@ impl Hash for Mention<'_> {
     }
 }
 
-const KNOWN: &str = "SELECT position, received, outcome, reply, patients FROM journal";
+const KNOWN: &str = "SELECT position, outcome, standing, reply, patients FROM journal";
 
 fn known(connection: &Connection, feed: i64, arrival: &Arrival) -> rusqlite::Result<Option<Known>> {
     let mut statement = connection.prepare_cached(&format!("{KNOWN} WHERE feed = ?1 AND digest = ?2"))?;
@@ -335,8 +424,8 @@ fn known(connection: &Connection, feed: i64, arrival: &Arrival) -> rusqlite::Res
 fn read_known(row: &rusqlite::Row<'_>) -> rusqlite::Result<Known> {
     Ok(Known {
         position: row.get(0)?,
-        received: Timestamp::from_microsecond(row.get(1)?).unwrap_or_default(),
-        outcome: super::journal::outcome(row.get_ref(2)?.as_str()?),
+        outcome: super::journal::outcome(row.get_ref(1)?.as_str()?),
+        standing: super::journal::standing(row.get(2)?),
         reply: row.get(3)?,
         patients: row.get(4)?,
     })
@@ -377,6 +466,8 @@ struct JournalRow<'a> {
     arrival: &'a Arrival,
     issues: &'a str,
     recipe: i64,
+    /// The position by which it ranks.
+    place: i64,
 }
 
 impl JournalRow<'_> {
@@ -384,8 +475,8 @@ impl JournalRow<'_> {
     fn write(&self, connection: &Connection, frame: &[u8], said: &Said) -> rusqlite::Result<()> {
         let arrival = self.arrival;
         let sql = "INSERT INTO journal (position, feed, digest, received, message_type, control_id, outcome, issue_count, issues,
-                       recipe, folded, patients, reply)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                       recipe, folded, patients, reply, edit_of, place)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
                    ON CONFLICT (position) DO UPDATE SET message_type = ?5, control_id = ?6, outcome = ?7, issue_count = ?8,
                        issues = ?9, recipe = ?10, folded = ?11, patients = ?12, reply = ?13";
         connection.prepare_cached(sql)?.execute((
@@ -402,6 +493,8 @@ impl JournalRow<'_> {
             said.contributions.is_some(),
             &said.patients,
             arrival.reply.as_deref(),
+            arrival.edit.as_ref().map(|edit| super::fold::position(edit.of)),
+            (self.place != self.position).then_some(self.place),
         ))?;
         let sql = "INSERT INTO message (position, frame, contributions) VALUES (?1, ?2, ?3)
                    ON CONFLICT (position) DO UPDATE SET contributions = ?3";
@@ -418,11 +511,15 @@ impl JournalRow<'_> {
         connection.prepare_cached(sql)?.query_row((self.feed, &self.arrival.control_id, self.position), |row| row.get(0))
     }
 
-    /// Something for a person to look at: counted per kind and feed.
     fn finding(&self, connection: &Connection, kind: &str) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO finding (kind, feed, first, last, count, position) VALUES (?1, ?2, ?3, ?3, 1, ?4)
-                   ON CONFLICT (kind, feed) DO UPDATE SET last = ?3, count = count + 1, position = ?4";
-        connection.prepare_cached(sql)?.execute((kind, self.feed, self.arrival.received.as_microsecond(), self.position))?;
-        Ok(())
+        note_finding(connection, kind, self.feed, self.arrival.received, self.position)
     }
+}
+
+/// Something for a person to look at: counted per kind and feed.
+fn note_finding(connection: &Connection, kind: &str, feed: i64, at: Timestamp, position: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO finding (kind, feed, first, last, count, position) VALUES (?1, ?2, ?3, ?3, 1, ?4)
+               ON CONFLICT (kind, feed) DO UPDATE SET last = ?3, count = count + 1, position = ?4";
+    connection.prepare_cached(sql)?.execute((kind, feed, at.as_microsecond(), position))?;
+    Ok(())
 }

@@ -5,27 +5,29 @@ use super::fold::position;
 use super::names::{find_feed, find_key, find_kind, key_name};
 use super::sql::Sql;
 use crate::state::Finding;
-use crate::store::{FindingRow, JournalFilter, JournalRow, Seen, StoreError};
+use crate::store::{FindingRow, JournalFilter, JournalRow, Seen, Standing, StoreError};
 use contract::{Contribution, Digest, Frame, Issue, OutcomeKind};
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 pub(super) fn seen(connection: &Connection, feed: &str, digest: &Digest) -> Result<Option<Seen>, StoreError> {
     let Some(feed) = find_feed(connection, feed)? else { return Ok(None) };
-    let sql = "SELECT position, received, outcome, reply FROM journal WHERE feed = ?1 AND digest = ?2";
+    let sql = "SELECT position, received, outcome, reply, standing FROM journal WHERE feed = ?1 AND digest = ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let seen = |row: &Row<'_>| {
         Ok(Seen {
             position: row.get::<_, i64>(0)?.unsigned_abs(),
             received: time(row, 1)?,
             outcome: outcome(row.get_ref(2)?.as_str()?),
+            standing: standing(row.get(4)?),
             reply: row.get::<_, Option<Vec<u8>>>(3)?.map(Into::into),
         })
     };
     Ok(statement.query_row((feed, digest.0), seen).optional()?)
 }
 
-const COLUMNS: &str = "j.position, j.received, f.name, j.message_type, j.control_id, j.digest, j.outcome, j.issue_count, j.repeats";
+const COLUMNS: &str = "j.position, j.received, f.name, j.message_type, j.control_id, j.digest, j.outcome, j.issue_count, j.repeats,
+    j.standing, j.edit_of, coalesce(j.place, j.position)";
 
 pub(super) fn list(connection: &Connection, filter: &JournalFilter, count: usize) -> Result<Vec<JournalRow>, StoreError> {
     let Some(sql) = matching(connection, filter, count)? else { return Ok(Vec::new()) };
@@ -56,7 +58,7 @@ fn matching(connection: &Connection, filter: &JournalFilter, count: usize) -> Re
     }
     if filter.waiting {
         // As the index has it, to the letter.
-        sql.push(" AND j.outcome NOT IN ('stored', 'stored-with-issues')");
+        sql.push(" AND j.outcome NOT IN ('stored', 'stored-with-issues') AND j.standing = 0");
     }
     if let Some(control_id) = &filter.control_id {
         // The index is by feed first.
@@ -87,13 +89,19 @@ fn matching(connection: &Connection, filter: &JournalFilter, count: usize) -> Re
     Ok(Some(sql))
 }
 
+pub(super) fn one(connection: &Connection, at: u64) -> Result<Option<JournalRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM journal j JOIN feed f ON f.id = j.feed WHERE j.position = ?1");
+    let found = connection.prepare_cached(&sql).and_then(|mut statement| statement.query_row([position(at)], row).optional());
+    found.map_err(StoreError::from)
+}
+
 pub(super) fn frame(connection: &Connection, at: u64) -> Result<Option<(JournalRow, Frame, Vec<Issue>)>, StoreError> {
     let sql = format!(
         "SELECT {COLUMNS}, j.issues, m.frame FROM journal j JOIN feed f ON f.id = j.feed JOIN message m ON m.position = j.position
          WHERE j.position = ?1"
     );
     let found = connection.prepare_cached(&sql).and_then(|mut statement| {
-        let whole = |found: &Row<'_>| Ok((row(found)?, found.get::<_, String>(9)?, unpack(found.get_ref(10)?.as_blob()?)));
+        let whole = |found: &Row<'_>| Ok((row(found)?, found.get::<_, String>(12)?, unpack(found.get_ref(13)?.as_blob()?)));
         statement.query_row([position(at)], whole).optional()
     })?;
     let Some((row, issues, frame)) = found else { return Ok(None) };
@@ -137,7 +145,19 @@ fn row(row: &Row<'_>) -> rusqlite::Result<JournalRow> {
         outcome: outcome(row.get_ref(6)?.as_str()?),
         issues: row.get(7)?,
         repeats: row.get(8)?,
+        standing: standing(row.get(9)?),
+        edit_of: row.get::<_, Option<i64>>(10)?.map(i64::unsigned_abs),
+        place: row.get::<_, i64>(11)?.unsigned_abs(),
     })
+}
+
+/// As the column has it. What is not one of these does not count.
+pub(super) fn standing(number: i64) -> Standing {
+    match number {
+        0 => Standing::Counts,
+        1 => Standing::Superseded,
+        _ => Standing::Withdrawn,
+    }
 }
 
 pub(super) fn time(row: &Row<'_>, column: usize) -> rusqlite::Result<Timestamp> {

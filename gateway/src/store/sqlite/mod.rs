@@ -12,10 +12,12 @@ mod index;
 mod intake;
 mod journal;
 mod ledger;
+mod mend;
 mod names;
 mod pool;
 mod query;
 mod read;
+mod record;
 mod schema;
 mod sql;
 mod volume;
@@ -24,7 +26,9 @@ mod watch;
 pub(crate) use volume::refuse_network;
 
 use super::faults::{Faults, File, NoFaults};
-use super::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Store, StoreError, Watch};
+use super::{
+    Arrival, AuditPage, Effect, FindingRow, JournalFilter, JournalRow, Mend, Pending, Receipt, Record, Seen, Store, StoreError, Watch, Withdrawal,
+};
 use crate::access::Grant;
 use crate::audit::Entry;
 use crate::audit::chain::SealKey;
@@ -100,6 +104,7 @@ pub struct SqliteStore {
     landbridge: Pool,
     access: Pool,
     index: Arc<Index>,
+    id_key: IdKey,
     clock: Clock,
     /// What mentions are marked with.
     marking: RandomState,
@@ -128,7 +133,7 @@ impl SqliteStore {
         let desk = IntakeDesk {
             ledger: Ledger::new(name('i'), 0),
             index: index.clone(),
-            id_key: options.id_key,
+            id_key: options.id_key.clone(),
             seal_key: options.seal_key,
             clock: options.clock.clone(),
             access: ACCESS_DB.reader(&directory)?,
@@ -146,6 +151,7 @@ impl SqliteStore {
             landbridge: Pool::new(LANDBRIDGE_DB, directory.clone()),
             access: Pool::new(ACCESS_DB, directory),
             index,
+            id_key: options.id_key,
             clock: options.clock,
             marking,
             search_time: options.search_time,
@@ -156,6 +162,32 @@ impl SqliteStore {
     /// What a message said, as it was translated: without its place in the journal (see [`crate::state::place`]).
     pub fn contributions(&self, position: u64) -> Result<Option<Vec<Contribution>>, StoreError> {
         self.landbridge.read(|connection| journal::contributions(connection, position))
+    }
+
+    /// What was done about a frame, or made it, in order.
+    pub fn mends(&self, position: u64) -> Result<Vec<Mend>, StoreError> {
+        self.landbridge.read(|connection| mend::mends(connection, position))
+    }
+
+    /// What [`SqliteStore::withdraw`] would change now.
+    pub fn preview(&self, position: u64, restores: bool) -> Result<Vec<Effect>, StoreError> {
+        self.landbridge.read(|connection| mend::preview(connection, &self.id_key, position, restores))
+    }
+
+    /// What made the record of a patient (its id); `None` where there never was one.
+    pub fn patient(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        self.landbridge.read(|connection| record::record(connection, id))
+    }
+
+    /// Ids of the Patients that have this identifier.
+    pub fn patients_with(&self, system: &str, value: &str) -> Result<Vec<String>, StoreError> {
+        self.landbridge.read(|connection| record::patients_with(connection, &self.index, system, value))
+    }
+
+    /// Takes what a message says out of the state, or puts it back: with a new version of each resource that is otherwise
+    /// then, and an audit entry, in one transaction.
+    pub fn withdraw(&self, withdrawal: Withdrawal) -> Pending<Receipt> {
+        self.intake.submit(move |desk, connection| desk.withdraw(connection, withdrawal))
     }
 
     fn submit(&self, prepared: Result<Prepared, StoreError>) -> Pending<Receipt> {

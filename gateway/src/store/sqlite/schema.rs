@@ -109,6 +109,23 @@ CREATE INDEX journal_waiting ON journal (position) WHERE outcome NOT IN ('stored
 CREATE INDEX journal_received ON journal (received);
 ";
 
+/// What people do about frames after they came. `standing`: as in `super::mend`; `place`: the position by which an edit
+/// ranks, that of the frame that was edited first.
+const MENDING: &str = "
+ALTER TABLE journal ADD COLUMN standing INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE journal ADD COLUMN edit_of INTEGER;
+ALTER TABLE journal ADD COLUMN place INTEGER;
+CREATE INDEX journal_place ON journal (place) WHERE place IS NOT NULL;
+DROP INDEX journal_waiting;
+CREATE INDEX journal_waiting ON journal (position) WHERE outcome NOT IN ('stored', 'stored-with-issues') AND standing = 0;
+CREATE TABLE mend (
+    id INTEGER PRIMARY KEY, at INTEGER NOT NULL, action TEXT NOT NULL, position INTEGER NOT NULL, version INTEGER,
+    who TEXT NOT NULL, because TEXT NOT NULL
+);
+CREATE INDEX mend_position ON mend (position);
+CREATE INDEX mend_version ON mend (version) WHERE version IS NOT NULL;
+";
+
 /// A file of the store.
 pub(super) struct Layout {
     pub(super) name: &'static str,
@@ -118,7 +135,7 @@ pub(super) struct Layout {
 
 /// Journal, state, versions, index and intake audit.
 pub(super) const LANDBRIDGE_DB: Layout =
-    Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME], &[JOURNAL_FILTERS]] };
+    Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME], &[JOURNAL_FILTERS], &[MENDING]] };
 /// Access audit.
 pub(super) const ACCESS_DB: Layout = Layout { name: "access.db", migrations: &[&[AUDIT]] };
 

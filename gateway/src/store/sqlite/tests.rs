@@ -6,8 +6,9 @@ use crate::audit::chain::{Report, verify};
 use crate::search::{Operand, Prefix, Sort};
 use crate::state::Finding;
 use crate::store::tests::{
-    Engine, Message, arrival, at, clock, date, entry, everything, for_engine, id, patient, plain, query, send, token, wait,
+    Engine, Message, arrival, at, clock, date, entry, everything, for_engine, id, json, patient, plain, query, send, token, wait,
 };
+use crate::store::{MendAction, Standing};
 use contract::OutcomeKind;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -336,4 +337,84 @@ fn an_older_store_goes_on() {
     let receipt = send(&*store, "older", Message::at(1).says(&patient("1"), r#"{"birthDate":"1970-01-01"}"#)).unwrap();
     assert_eq!((receipt.position, receipt.resources.len()), (1, 1));
     assert!(positions(waiting).is_empty());
+    let row = store.frame(1).unwrap().unwrap().0;
+    assert_eq!((row.standing, row.edit_of, row.place), (Standing::Counts, None, 1));
+}
+
+fn set_aside(store: &SqliteStore, position: u64, restores: bool) -> Result<Receipt, StoreError> {
+    let action = if restores { Action::Restore } else { Action::Withdraw };
+    wait(store.withdraw(Withdrawal { position, restores, because: "a test".into(), entry: entry(action) }))
+}
+
+#[test]
+fn what_only_a_withdrawn_message_said_is_gone_and_its_history_stays() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let (one, other) = (patient("1"), patient("2"));
+    send(&store, "first", Message::at(1).says(&one, r#"{"gender":"male","birthDate":"1970-01-01"}"#)).unwrap();
+    let second = Message::at(2).says(&one, r#"{"gender":"female"}"#).says(&other, r#"{"gender":"male"}"#);
+    send(&store, "second", second).unwrap();
+    let shown = store.preview(2, false).unwrap();
+    let mut addresses: Vec<_> = shown.iter().map(|effect| (effect.address.clone(), effect.after.is_some())).collect();
+    addresses.sort();
+    let mut expected = [(format!("Patient/{}", id(&one)), true), (format!("Patient/{}", id(&other)), false)];
+    expected.sort();
+    assert_eq!(addresses, expected);
+    assert_eq!(set_aside(&store, 2, false).unwrap().resources.len(), 2);
+    let read = |key: &contract::Key| store.read(&everything(), "Patient", &id(key)).unwrap().unwrap();
+    assert!(String::from_utf8(read(&one).body.unwrap()).unwrap().contains(r#""gender":"male""#));
+    let gone = read(&other);
+    assert_eq!((gone.version, gone.body, gone.patients), (2, None, vec![id(&other)]));
+    assert_eq!(store.history(&everything(), "Patient", &id(&other), 9, None).unwrap().unwrap().total, 2);
+    let asked = query("Patient", vec![("gender", vec![token(None, Some("female"))])]);
+    assert_eq!(store.search(&everything(), &asked).unwrap().total, 0);
+    // Said again by another message, it is there again, under the next version.
+    send(&store, "third", Message::at(3).says(&other, r#"{"gender":"female"}"#)).unwrap();
+    assert_eq!(read(&other).version, 3);
+    assert_eq!(store.search(&everything(), &asked).unwrap().total, 1);
+    assert_eq!(set_aside(&store, 2, true).unwrap().resources.len(), 1, "the later message outranks it");
+    let rows = store.journal(&JournalFilter { patient: Some(id(&other)), ..Default::default() }, 9).unwrap();
+    assert_eq!(rows.iter().map(|row| row.position).collect::<Vec<_>>(), [2, 3]);
+    // Each step is an entry with its patients.
+    let of_other = crate::store::tests::of(&other);
+    let page = store.audit_search(&everything(), &query("AuditEvent", vec![("patient", vec![of_other])])).unwrap();
+    let actions: Vec<_> = page.entries.iter().map(|(_, entry)| (entry.action, entry.position)).collect();
+    let expected = [(Action::Restore, Some(2)), (Action::Import, Some(3)), (Action::Withdraw, Some(2)), (Action::Import, Some(2))];
+    assert_eq!(actions, expected);
+    drop(store);
+    assert!(folder.verify(None).is_intact());
+}
+
+#[test]
+fn what_waits_can_be_set_aside_and_waits_again() {
+    let folder = Folder::new();
+    let store = folder.store();
+    wait(store.keep(arrival("one", OutcomeKind::Held))).unwrap();
+    let waiting = || store.journal(&JournalFilter { waiting: true, ..Default::default() }, 9).unwrap().len();
+    assert!(set_aside(&store, 1, false).unwrap().resources.is_empty());
+    assert_eq!(waiting(), 0);
+    assert_eq!(wait(store.keep(arrival("one", OutcomeKind::Held))).unwrap().outcome, OutcomeKind::Duplicate, "it is not judged again");
+    set_aside(&store, 1, true).unwrap();
+    assert_eq!(waiting(), 1);
+    let told: Vec<_> = store.mends(1).unwrap().into_iter().map(|mend| (mend.action, mend.who, mend.because)).collect();
+    let step = |action| (action, "feed:pas".to_owned(), "a test".to_owned());
+    assert_eq!(told, [step(MendAction::Withdraw), step(MendAction::Restore)]);
+}
+
+/// A mention outranked by a record is said no more when that is withdrawn, until it is mentioned next.
+#[test]
+fn a_mention_comes_back_when_it_is_mentioned_next() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let doctor = contract::Key::new("Practitioner", "urn:doc", "1");
+    let slot = || vec![(contract::Slot::Element("gender".into()), Some(json(r#"{"gender":"male"}"#)))];
+    let mention = || Message::at(1).says(&patient("1"), "{}").states(&doctor, contract::Class::Mention, None, slot());
+    send(&store, "one", mention()).unwrap();
+    send(&store, "two", Message::at(2).says(&doctor, r#"{"gender":"female"}"#)).unwrap();
+    set_aside(&store, 2, false).unwrap();
+    let body =
+        || String::from_utf8(store.read(&everything(), "Practitioner", &id(&doctor)).unwrap().unwrap().body.unwrap_or_default()).unwrap();
+    assert!(!body().contains("gender"), "{}", body());
+    send(&store, "three", mention()).unwrap();
+    assert!(body().contains(r#""gender":"male""#), "{}", body());
 }

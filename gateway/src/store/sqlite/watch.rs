@@ -48,7 +48,7 @@ pub(super) fn feeds(connection: &Connection, now: Timestamp) -> Result<Vec<FeedW
 
 fn waiting(connection: &Connection, feed: i64, now: i64) -> Result<Option<Waiting>, StoreError> {
     let sql = "SELECT count(*), min(received), coalesce(sum(received >= ?2), 0) FROM journal
-        WHERE feed = ?1 AND outcome NOT IN ('stored', 'stored-with-issues', 'forbidden')";
+        WHERE feed = ?1 AND standing = 0 AND outcome NOT IN ('stored', 'stored-with-issues', 'forbidden')";
     let found = connection.prepare_cached(sql).and_then(|mut statement| {
         statement.query_row((feed, now - DAY), |row| {
             let count: i64 = row.get(0)?;
