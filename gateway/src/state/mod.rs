@@ -23,7 +23,7 @@ pub use registers::Register;
 pub use render::Rendered;
 pub use slots::{Held, Slots, decode, encode, join};
 
-use contract::{Class, Contribution, IdKey, Json, Key, Membership, Name, Rank, Slot, Statement, Translation};
+use contract::{Authority, Class, Contribution, IdKey, Json, Key, Membership, Name, Rank, Slot, Statement, Translation};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -212,9 +212,10 @@ pub fn refold<L: Loader>(
 }
 
 /// Takes out of a resource's slots what the message of this position in the ranks holds; what others say there is to be
-/// joined again ([`rejoin`]). What was mentioned stays: a mention ranks by its day and value, whoever said it.
-pub fn take_out(slots: &mut Slots, position: u64) {
-    slots.retain(|_, held| held.rank.position != position);
+/// joined again ([`rejoin`]). A mention ranks by its day and value, whoever said it: `mentions` takes out all, where all who
+/// said one are known; else they stay.
+pub fn take_out(slots: &mut Slots, position: u64, mentions: bool) {
+    slots.retain(|_, held| held.rank.position != position && !(mentions && held.rank.authority == Authority::Mention));
 }
 
 /// Joins what one message says of one resource into slots, and nothing else.

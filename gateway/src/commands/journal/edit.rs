@@ -76,7 +76,7 @@ fn in_editor(directory: &Path, position: u64, original: &[u8]) -> Result<Vec<u8>
     let editor = ["VISUAL", "EDITOR"].into_iter().filter_map(|name| std::env::var(name).ok()).find(|editor| !editor.trim().is_empty());
     let editor = editor.ok_or_else(|| Failure::usage("no editor: set VISUAL or EDITOR, or give the new version by --from FILE"))?;
     let folder = directory.join(format!("edit-{position}.{}", std::process::id()));
-    let path = folder.join("frame.hl7");
+    let path = folder.join("frame");
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {}", path.display(), error.kind()));
     let lines = Lines::of(original);
     DirBuilder::new().mode(0o700).create(&folder).map_err(failed)?;

@@ -158,7 +158,7 @@ fn take_away(memory: &mut Memory, (position, feed, said): &Placed, others: &[Pla
     let mut without: BTreeMap<Address, Option<Slots>> = BTreeMap::new();
     for contribution in said {
         let mut slots = slots_of(memory, &contribution.key);
-        take_out(&mut slots, *position);
+        take_out(&mut slots, *position, true);
         let mut is_said = false;
         for (_, feed, said) in others {
             for other in said.iter().filter(|other| other.key == contribution.key) {

@@ -178,11 +178,8 @@ impl Folding<'_> {
 
     /// Which resources a message is about, so that it can be withdrawn; and which patients it names.
     fn touch(&mut self, contributions: &[Contribution], folded: &mut Folded) -> Result<(), StoreError> {
-        let about: BTreeSet<Address> = contributions
-            .iter()
-            .filter(|contribution| contribution.class == Class::Record)
-            .map(|contribution| address(self.id_key, &contribution.key))
-            .collect();
+        let about: BTreeSet<Address> =
+            contributions.iter().filter(|said| is_touched(said)).map(|said| address(self.id_key, &said.key)).collect();
         for address in about {
             let (kind, id) = split(&address);
             let resource = self.names.key(self.connection, kind, id)?;
@@ -195,6 +192,12 @@ impl Folding<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether it is kept that the message speaks of this resource. Who mentions a Patient is kept too, so that it can be
+/// withdrawn; of all else that is mentioned it would be millions.
+pub(super) fn is_touched(said: &Contribution) -> bool {
+    said.class == Class::Record || said.class == Class::Mention && &*said.key.kind == "Patient"
 }
 
 struct Before {

@@ -1,7 +1,7 @@
 //! What the sending corridor writes: one message whole, a frame alone, a repeat.
 
 use super::blob::{contributions, issues, pack};
-use super::fold::{Folded, Folding, ids, list, position, read_list};
+use super::fold::{Folded, Folding, ids, is_touched, list, position, read_list};
 use super::group::Desk;
 use super::index::Index;
 use super::ledger::{Ledger, Mark, append_seal, heads};
@@ -116,7 +116,7 @@ impl Prepared {
             Some(translation) => {
                 let packed = contributions(&translation.contributions)?;
                 let mark = |contribution: &Contribution| {
-                    let is_bare = contribution.class == Class::Mention && contribution.member_of.is_none();
+                    let is_bare = contribution.class == Class::Mention && contribution.member_of.is_none() && !is_touched(contribution);
                     is_bare.then(|| marking.hash_one(Mention(contribution)))
                 };
                 let marks = translation.contributions.iter().map(mark).collect();

@@ -2,7 +2,7 @@
 //! version. The frames stay as they came, and each step is kept.
 
 use super::blob::corrupt;
-use super::fold::{Stored, position, split};
+use super::fold::{Stored, is_touched, position, split};
 use super::journal::{contributions, outcome, standing, time};
 use super::names::{find_key, find_kind, key_name};
 use crate::state::{Address, Loader, Rendered, Slots, address, differences, place, refold, rejoin, take_out};
@@ -118,14 +118,13 @@ pub(super) fn without(
     out: &Message,
     said: &[Contribution],
 ) -> Result<BTreeMap<Address, Option<Slots>>, StoreError> {
-    let records = said.iter().filter(|contribution| contribution.class == Class::Record);
-    let about: BTreeSet<Address> = records.map(|contribution| address(id_key, &contribution.key)).collect();
+    let about: BTreeSet<Address> = said.iter().filter(|said| is_touched(said)).map(|said| address(id_key, &said.key)).collect();
     let mut left: BTreeMap<Address, Option<Slots>> = BTreeMap::new();
     let mut others: BTreeMap<u64, BTreeSet<Address>> = BTreeMap::new();
     for address in about {
         let Some((_, mut slots)) = Stored { connection }.load(&address)? else { continue };
         let held = slots.len();
-        take_out(&mut slots, out.place.unsigned_abs());
+        take_out(&mut slots, out.place.unsigned_abs(), address.starts_with("Patient/"));
         let also = touching(connection, &address, out.position)?;
         if also.is_empty() && slots.is_empty() {
             left.insert(address, None);

@@ -365,7 +365,7 @@ fn what_only_a_withdrawn_message_said_is_gone_and_its_history_stays() {
     assert!(String::from_utf8(read(&one).body.unwrap()).unwrap().contains(r#""gender":"male""#));
     let gone = read(&other);
     assert_eq!((gone.version, gone.body, gone.patients), (2, None, vec![id(&other)]));
-    assert_eq!(store.history(&everything(), "Patient", &id(&other), 9, None).unwrap().unwrap().total, 2);
+    assert_eq!(store.history(&everything(), &id(&other), &query("Patient", vec![])).unwrap().unwrap().total, 2);
     let asked = query("Patient", vec![("gender", vec![token(None, Some("female"))])]);
     assert_eq!(store.search(&everything(), &asked).unwrap().total, 0);
     // Said again by another message, it is there again, under the next version.
@@ -417,4 +417,36 @@ fn a_mention_comes_back_when_it_is_mentioned_next() {
     assert!(!body().contains("gender"), "{}", body());
     send(&store, "three", mention()).unwrap();
     assert!(body().contains(r#""gender":"male""#), "{}", body());
+}
+
+#[test]
+fn a_patient_who_is_mentioned_stays_while_anyone_mentions_it() {
+    let folder = Folder::new();
+    let store = folder.store();
+    let one = patient("1");
+    let list = |value: &str| {
+        let slot = contract::Slot::Repeats { element: "identifier".into(), field: "F".into(), feed: "pas".into() };
+        vec![(slot, Some(json(&format!(r#"[{{"value":"{value}"}}]"#))))]
+    };
+    let mention = |second, number: &str| {
+        let result = contract::Key::new("Observation", "urn:obs", number);
+        Message::at(second).says(&result, r#"{"status":"final"}"#).states(&one, contract::Class::Mention, None, list("mentioned"))
+    };
+    send(&store, "one", mention(1, "a")).unwrap();
+    send(&store, "two", mention(2, "b")).unwrap();
+    send(&store, "three", Message::at(3).says(&one, r#"{"identifier":[{"value":"recorded"}]}"#)).unwrap();
+    let told = || {
+        let body = store.read(&everything(), "Patient", &id(&one)).unwrap().unwrap().body;
+        body.map(|body| contract::Json::parse(&body).unwrap().get("identifier").unwrap().to_string())
+    };
+    let check = |position, restores, expected: Option<&str>| {
+        set_aside(&store, position, restores).unwrap();
+        assert_eq!(told(), expected.map(|value| format!(r#"[{{"value":"{value}"}}]"#)), "{position}");
+    };
+    check(3, false, Some("mentioned"));
+    check(1, false, Some("mentioned"));
+    check(2, false, None);
+    check(1, true, Some("mentioned"));
+    check(3, true, Some("recorded"));
+    check(1, false, Some("recorded"));
 }
