@@ -11,5 +11,6 @@ mod kill;
 mod learn;
 mod mending;
 mod messages;
+mod relay;
 mod reload;
 mod send;

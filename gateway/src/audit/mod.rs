@@ -66,6 +66,8 @@ pub struct Agent {
 pub enum Action {
     /// A frame came in.
     Import,
+    /// A frame was passed on to a next hop.
+    Relay,
     Read,
     Vread,
     History,

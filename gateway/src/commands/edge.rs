@@ -15,8 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
-/// Stands beside a legacy sender that cannot do TLS: takes plain MLLP on this machine, sends the same bytes to the gateway over
-/// mutual TLS, and gives the gateway's own acknowledgement back.
+/// Stand beside a sender that cannot do TLS: plain MLLP in, the same over mutual TLS out, the gateway's acknowledgement back
 ///
 /// It keeps nothing and never acknowledges anything itself. Each connection has its own line to the gateway, so that order stays.
 /// Where the line is lost with a message under way, or the gateway cannot be reached for --wait seconds, the sender's connection is

@@ -63,9 +63,7 @@ enum Command {
     Convert(convert::Arguments),
     /// Draft a feed's configuration from a sender's messages, each guess with its evidence
     Learn(learn::Arguments),
-    /// Send HL7 v2 messages by MLLP, wait for each acknowledgement, and tell rate, latency and codes
     Send(send::Arguments),
-    /// Stand beside a sender that cannot do TLS: plain MLLP in, the same over mutual TLS out, the gateway's acknowledgement back
     Edge(edge::Arguments),
     /// On one screen: does the gateway run, what came of each feed and when, what waits; exit code 1 where it is not ready
     Status(status::Arguments),

@@ -19,7 +19,9 @@ use tokio::time::{Instant, sleep_until};
 /// So many messages that were not accepted are named one by one.
 const NAMED_MAX: usize = 20;
 
-/// Sends HL7 v2 messages by MLLP, one at a time on each connection: the next is sent when the one before is acknowledged.
+/// Send HL7 v2 messages by MLLP, wait for each acknowledgement, and tell rate, latency and codes
+///
+/// Messages go one at a time on each connection: the next is sent when the one before is acknowledged.
 /// Everything is read before anything is sent. Bytes are sent as they are. A message without an acknowledgement is not sent
 /// again, since it may have arrived: the line is closed, and the next message goes by a new one.
 ///

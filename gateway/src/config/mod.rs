@@ -9,6 +9,7 @@ mod yaml;
 
 pub use written::{Places, Reading, in_order};
 
+use crate::mllp::Files;
 use contract::{IdKey, Party, Sequence, Settings};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -26,6 +27,11 @@ pub const CONNECTIONS_MAX: u64 = 1024;
 pub const FRAME_SECONDS_MAX: u64 = 60;
 /// Frames a feed may leave waiting in quarantine.
 pub const QUARANTINE_FRAMES_MAX: u64 = 100_000;
+
+/// Refusals of one message by the next hop, after which it is a dead letter: some refuse with AE what they take a moment later.
+pub const RELAY_REFUSALS_MAX: u64 = 3;
+/// How long the next hop's acknowledgement is waited for.
+pub const RELAY_REPLY_SECONDS_MAX: u64 = 60;
 
 /// The names that [`Feed::adapter`] may have.
 pub const ADAPTERS: [&str; 3] = ["hl7v2", "cda", "fhir"];
@@ -101,6 +107,28 @@ pub struct Feed {
     pub sequence: Option<Sequence>,
     pub visit_assigners: Vec<String>,
     pub character_set: Option<String>,
+    pub relay: Option<Relay>,
+}
+
+/// Where a feed's messages are passed on to by MLLP, as they came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// `host:port`.
+    pub to: String,
+    pub mode: RelayMode,
+    /// None named: plain, because the configuration says so in as many words.
+    pub files: Files,
+    /// After so many refusals a message is a dead letter.
+    pub refusals: u64,
+    pub reply_time: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayMode {
+    /// What we acknowledged is passed on when it is durable.
+    AfterCommit,
+    /// The sender speaks with the next hop itself; we keep what was said beside it.
+    Transparent,
 }
 
 /// The door of a feed.
@@ -215,6 +243,11 @@ impl Config {
 }
 
 impl Feed {
+    /// The relay, where it is of this mode.
+    pub fn relays(&self, mode: RelayMode) -> Option<&Relay> {
+        self.relay.as_ref().filter(|relay| relay.mode == mode)
+    }
+
     /// What of the configuration bears on translation.
     pub fn settings(&self, id_key: &IdKey, base_url: &str) -> Settings {
         Settings {

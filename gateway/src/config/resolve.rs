@@ -3,8 +3,9 @@
 use super::written::{Page, Section, Word};
 use super::{
     ADAPTERS, ALGORITHMS, CONNECTIONS_MAX, Config, FRAME_BYTES_MAX, FRAME_SECONDS_MAX, Feed, Files, Https, Issuer, Limits, Listener, Mllp,
-    QUARANTINE_FRAMES_MAX, Reply, Tls,
+    QUARANTINE_FRAMES_MAX, RELAY_REFUSALS_MAX, RELAY_REPLY_SECONDS_MAX, Relay, RelayMode, Reply, Tls,
 };
+use crate::mllp::{self, host};
 use contract::{Party, Sequence};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -88,6 +89,13 @@ impl Reader<'_> {
                 let reason = format!("cannot be told from feed.{}: same listener and peer, and senders that overlap", twin.name);
                 self.page.wrong(&section.here(), reason);
             }
+            if let Some(other) = feeds.values().find(|other| parts_ways(other, &feed)) {
+                let reason = format!(
+                    "a transparent relay begins before it is known whose message comes: give feed.{}, of the same listener and peer, an equal relay",
+                    other.name
+                );
+                self.page.wrong(&section.here(), reason);
+            }
             feeds.insert(name, feed);
         }
         feeds
@@ -142,6 +150,7 @@ impl Reader<'_> {
         {
             self.page.wrong(&word, "FHIR comes over HTTPS, and has no acknowledgement for MLLP; write \"https\"");
         }
+        let relay = section.section_where_given("relay").map(|relay| self.relay(&relay, adapter.as_deref().unwrap_or_default(), listener.as_ref()));
         let sequence = self.one_of(section.text_if_any("sequence"), &["control-id", "MSH-13"]);
         Feed {
             name: name.to_owned(),
@@ -159,7 +168,59 @@ impl Reader<'_> {
             sequence: sequence.map(|word| if word == "MSH-13" { Sequence::Msh13 } else { Sequence::ControlId }),
             visit_assigners: values(section.texts_if_any("visit_assigners")),
             character_set: character_set.map(|word| word.value),
+            relay,
         }
+    }
+
+    fn relay(&self, section: &Section, adapter: &str, listener: Option<&Listener>) -> Relay {
+        let to = section.text("to");
+        if let Some(to) = &to
+            && host(&to.value).is_none()
+        {
+            self.page.wrong(to, "not HOST:PORT; write e.g. \"engine.hospital.example:2575\"");
+        }
+        if !matches!(adapter, "" | "hl7v2") {
+            self.page.wrong(&section.here(), "only HL7 v2 is passed on by MLLP: remove it, or use the adapter \"hl7v2\"");
+        }
+        let mode = section.text("mode");
+        if let Some(mode) = &mode
+            && mode.value == "transparent"
+            && listener == Some(&Listener::Https)
+        {
+            self.page.wrong(mode, "HTTPS cannot be passed on as MLLP; write \"after-commit\"");
+        }
+        let mode = self.one_of(mode, &["after-commit", "transparent"]);
+        let files = match section.section_or_text("tls") {
+            Ok(tls) => self.relay_files(&tls),
+            Err(word) => {
+                if word.value != "none" {
+                    let reason = "write { ca = \"...\", certificate = \"...\", key = \"...\" }, or \"none\" for a plain line";
+                    self.page.wrong(&word, reason);
+                }
+                mllp::Files::default()
+            }
+        };
+        Relay {
+            to: to.map(|word| word.value).unwrap_or_default(),
+            mode: if mode.as_deref() == Some("transparent") { RelayMode::Transparent } else { RelayMode::AfterCommit },
+            files,
+            refusals: self.limit(section, "refusals", RELAY_REFUSALS_MAX, 1000),
+            reply_time: Duration::from_secs(self.limit(section, "reply_seconds", RELAY_REPLY_SECONDS_MAX, 3600)),
+        }
+    }
+
+    fn relay_files(&self, section: &Section) -> mllp::Files {
+        let any = |name| section.text_if_any(name).map(|word| self.file(Some(word)));
+        let files = mllp::Files {
+            ca: Some(self.file(section.text("ca"))),
+            certificate: any("certificate"),
+            key: any("key"),
+            server_name: section.text_if_any("server_name").map(|word| word.value),
+        };
+        if files.certificate.is_some() != files.key.is_some() {
+            self.page.wrong(&section.here(), "certificate and key belong together: write both, or neither");
+        }
+        files
     }
 
     fn listener(&self, word: &Word<String>, listeners: &BTreeMap<String, Mllp>) -> Option<Listener> {
@@ -258,14 +319,7 @@ impl Reader<'_> {
     }
 
     fn limits(&self, section: &Section) -> Limits {
-        let limit = |name, default: u64, max: u64| match section.number_if_any(name) {
-            Some(word) if (1..=max).contains(&word.value) => word.value,
-            Some(word) => {
-                self.page.wrong(&word, format!("out of range; write a number from 1 to {max}"));
-                default
-            }
-            None => default,
-        };
+        let limit = |name, default, max| self.limit(section, name, default, max);
         let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
         Limits {
             frame_bytes: count(limit("frame_bytes", FRAME_BYTES_MAX, 1 << 30)),
@@ -276,6 +330,17 @@ impl Reader<'_> {
                 0 => None,
                 seconds => Some(Duration::from_secs(seconds)),
             },
+        }
+    }
+
+    fn limit(&self, section: &Section, name: &'static str, default: u64, max: u64) -> u64 {
+        match section.number_if_any(name) {
+            Some(word) if (1..=max).contains(&word.value) => word.value,
+            Some(word) => {
+                self.page.wrong(&word, format!("out of range; write a number from 1 to {max}"));
+                default
+            }
+            None => default,
         }
     }
 
@@ -365,4 +430,14 @@ fn overlap(one: &Feed, other: &Feed) -> bool {
         && one.peer == other.peer
         && meet(&one.sender.application, &other.sender.application)
         && meet(&one.sender.facility, &other.sender.facility)
+}
+
+/// Whether two feeds come by one connection, and only one of them, or each to another place, is to be passed on as it comes.
+fn parts_ways(one: &Feed, other: &Feed) -> bool {
+    let transparent = |feed: &Feed| feed.relays(RelayMode::Transparent).is_some();
+    one.listener == other.listener
+        && one.listener != Listener::Https
+        && one.peer == other.peer
+        && (transparent(one) || transparent(other))
+        && one.relay != other.relay
 }

@@ -157,3 +157,30 @@ fn feeds_that_could_not_be_told_apart_are_a_mistake() {
         assert_eq!(mistakes[0].key, "feed.two");
     }
 }
+
+#[test]
+fn a_relay_says_where_how_and_in_what_security() {
+    let with = |relay: &str| format!("owns = [\"Patient\"]\nrelay = {{ {relay} }}");
+    let whole = "to = \"engine:2575\", mode = \"after-commit\", tls = \"none\"";
+    let config = Config::parse(&WHOLE.replace("owns = [\"Patient\"]", &with(whole)), &file()).unwrap();
+    let relay = config.feeds["pas"].relay.clone().unwrap();
+    assert_eq!((relay.to.as_str(), relay.mode, relay.refusals), ("engine:2575", RelayMode::AfterCommit, 3));
+    assert!(relay.files.ca.is_none());
+    let tls =
+        "to = \"engine:2575\", mode = \"transparent\", tls = { ca = \"Cargo.toml\", certificate = \"Cargo.toml\", key = \"Cargo.toml\" }";
+    let config = Config::parse(&WHOLE.replace("owns = [\"Patient\"]", &with(tls)), &file()).unwrap();
+    assert_eq!(config.feeds["pas"].relays(RelayMode::Transparent).unwrap().files.ca, Some(file().with_file_name("Cargo.toml")));
+    let wrong = |relay: &str, expected: &[(usize, &str)]| check(&[("owns = [\"Patient\"]", &with(relay))], expected);
+    wrong("to = \"engine\", mode = \"after-commit\", tls = \"none\"", &[(30, "feed.pas.relay.to")]);
+    wrong("to = \"engine:1\", mode = \"later\", tls = \"none\"", &[(30, "feed.pas.relay.mode")]);
+    wrong("to = \"engine:1\", mode = \"after-commit\", tls = \"off\"", &[(30, "feed.pas.relay.tls")]);
+    wrong("to = \"engine:1\", mode = \"after-commit\"", &[(30, "feed.pas.relay.tls")]);
+    wrong("to = \"engine:1\", mode = \"after-commit\", tls = { ca = \"Cargo.toml\", key = \"Cargo.toml\" }", &[(30, "feed.pas.relay.tls")]);
+    wrong("to = \"engine:1\", mode = \"after-commit\", tls = \"none\", refusals = 0", &[(30, "feed.pas.relay.refusals")]);
+    // Two feeds of one connection: both as it comes, or neither.
+    let second = "[feed.old]\nrelay = { to = \"engine:1\", mode = \"transparent\", tls = \"none\" }\nsender = { application = \"OLD\" }";
+    let third =
+        "[feed.new]\nlistener = \"mllp.old\"\nadapter = \"hl7v2\"\nsender = { application = \"NEW\" }\naccepts = [\"ADT\"]\n[observe]";
+    let mistakes = Config::parse(&WHOLE.replace("[feed.old]", second).replace("[observe]", third), &file()).unwrap_err();
+    assert!(mistakes.len() == 1 && mistakes[0].reason.contains("equal relay"), "{mistakes:?}");
+}

@@ -164,6 +164,11 @@ impl<'p> Section<'p> {
         self.child(name, found, false)
     }
 
+    /// A table, where it is given.
+    pub fn section_where_given(&self, name: &'static str) -> Option<Section<'p, 't>> {
+        self.find(name).map(|_| self.section_if_any(name))
+    }
+
     /// A table, or the text that stands in its place.
     pub fn section_or_text(&self, name: &'static str) -> Result<Section<'p>, Word<String>> {
         match self.find(name).and_then(|entry| Some((entry, entry.value.text()?))) {

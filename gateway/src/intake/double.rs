@@ -369,6 +369,7 @@ pub fn feeds() -> Vec<Feed> {
             sequence: None,
             visit_assigners: Vec::new(),
             character_set: None,
+            relay: None,
         };
         let dialect = Lines(if adapter == "cda" { "cda" } else { "hl7v2" });
         Feed::new(&feed, &dialect, &IdKey::demonstration(), "https://localhost/fhir")
@@ -387,8 +388,13 @@ pub const NOON: &str = "2026-11-24T12:00:00Z";
 
 /// An intake over a store in memory, at [`NOON`].
 pub fn intake(store: &Memory, quarantine_frames: u64) -> Intake {
+    intake_of(store, quarantine_frames, Feeds::new(feeds()))
+}
+
+/// One for other feeds than [`feeds`].
+pub fn intake_of(store: &Memory, quarantine_frames: u64, feeds: Feeds) -> Intake {
     let clock = Clock::held(NOON.parse().unwrap());
     let shared: Arc<dyn Store> = Arc::new(store.clone());
     let refusals = Refusals::new(shared.clone(), clock.clone());
-    Intake::new(Feeds::new(feeds()), shared, clock, quarantine_frames, Metrics::default(), refusals).unwrap()
+    Intake::new(feeds, shared, clock, quarantine_frames, Metrics::default(), refusals).unwrap()
 }

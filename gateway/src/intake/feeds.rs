@@ -2,7 +2,8 @@
 
 use crate::access::Principal;
 use crate::audit::Agent;
-use crate::config;
+use crate::config::{self, RelayMode};
+use crate::mllp::{Destination, Receiver};
 use contract::{
     Adapter, Class, Contribution, Dialect, Envelope, IdKey, Issue, IssueCode, OutcomeKind, Party, Processing, Settings, Severity,
 };
@@ -63,6 +64,8 @@ pub struct Feed {
     pub settings: Settings,
     /// Hash of adapter, tables and settings.
     pub recipe: String,
+    /// The next hop of the feed's relay.
+    pub next_hop: Option<Arc<Receiver>>,
 }
 
 impl Feed {
@@ -70,7 +73,14 @@ impl Feed {
     pub fn new(config: &config::Feed, dialect: &dyn Dialect, id_key: &IdKey, base_url: &str) -> Self {
         let settings = config.settings(id_key, base_url);
         let recipe = recipe(&dialect.recipe(), &settings);
-        Self { config: config.clone(), adapter: dialect.adapter(settings.clone()), settings, recipe }
+        Self { config: config.clone(), adapter: dialect.adapter(settings.clone()), settings, recipe, next_hop: None }
+    }
+
+    /// With the next hop of its relay, where it has one. Errors name the file.
+    pub fn relayed(self) -> Result<Self, String> {
+        let hop = |relay: &config::Relay| Destination::new(&relay.to, &relay.files).map(|to| Arc::new(Receiver::new(to)));
+        let next_hop = self.config.relay.as_ref().map(hop).transpose();
+        Ok(Self { next_hop: next_hop.map_err(|error| format!("feed.{}.relay: {error}", self.config.name))?, ..self })
     }
 
     pub fn name(&self) -> &str {
@@ -159,6 +169,12 @@ impl Feeds {
             (Door::Mllp(_), config::Listener::Https) | (Door::Https(_), config::Listener::Mllp(_)) => false,
         };
         self.feeds.iter().filter(at_door).collect()
+    }
+
+    /// The feed whose transparent relay a peer's connection goes through: those of one connection have one.
+    pub fn transparent(&self, door: &Door, peer: &Peer) -> Option<&Arc<Feed>> {
+        let first = self.candidates(door, peer).into_iter().next()?;
+        first.config.relays(RelayMode::Transparent).map(|_| first)
     }
 
     /// Whose words an answer at this door is in, where the peer is no feed's.

@@ -13,6 +13,7 @@ mod journey;
 #[cfg(test)]
 mod mending;
 mod outcome;
+mod passing;
 mod quarantine;
 #[cfg(test)]
 mod tests;

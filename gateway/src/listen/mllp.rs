@@ -3,7 +3,9 @@
 //! While one frame becomes durable the next is read and judged; its reply waits for its turn. At a limit the line is not
 //! read: nothing is dropped.
 
-use super::entrance::{Guest, Limits};
+mod transparent;
+
+use super::entrance::{Admitted, Guest, Limits};
 use super::frames::{Framed, Frames, TRAILER_GRACE, framed};
 use super::handshake::Threshold;
 use super::proxied::Proxies;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
+use transparent::Spool;
 
 /// Frames of one line that wait for their durability at once.
 const IN_HAND_MAX: usize = 32;
@@ -41,13 +44,15 @@ pub struct Mllp {
     intake: Intake,
     limits: Limits,
     metrics: Metrics,
+    spool: Spool,
 }
 
 impl Mllp {
     /// `name`: without `mllp.`.
     pub fn new(name: &str, tls: Option<Arc<Tls>>, proxies: Proxies, intake: Intake, limits: Limits, metrics: Metrics) -> Self {
         let door = Door::Mllp(name.into());
-        Self { threshold: Threshold { listener: door.to_string(), proxies }, tls, door, intake, limits, metrics }
+        let spool = Spool::new(&door.to_string(), intake.clone(), metrics.clone());
+        Self { threshold: Threshold { listener: door.to_string(), proxies }, tls, door, intake, limits, metrics, spool }
     }
 
     /// As in the configuration: `mllp.main`.
@@ -64,21 +69,39 @@ impl Mllp {
                 let passed = self.threshold.pass(stream, address, unproven, &self.intake, &self.metrics).await;
                 if let Some((stream, client)) = passed {
                     let peer = Peer { address: client.to_string(), ..Peer::default() };
-                    self.converse(stream, peer, stay).await;
+                    self.speak(stream, peer, stay, admitted).await;
                 }
             }
             Some(tls) => {
                 let proven = self.threshold.shake(tls, stream, address, unproven, &self.intake, &self.metrics).await;
                 if let Some((stream, info, trust)) = proven {
                     let peer = Peer { address: info.address, names: info.names, token: None };
-                    if let Some(Leave::Distrusted(word)) = self.converse(stream, peer, stay.trusting(trust)).await {
+                    if let Some(Leave::Distrusted(word)) = self.speak(stream, peer, stay.trusting(trust), admitted).await {
                         self.metrics.refused(self.name(), "distrusted");
                         self.intake.unauthenticated(self.name(), address, word).await;
                     }
                 }
             }
         }
+    }
+
+    /// As the feed of this peer has it; why we ended it, if we did.
+    async fn speak<S>(&self, stream: S, peer: Peer, stay: Stay, admitted: Admitted) -> Option<Leave>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(feed) = self.intake.feeds().transparent(&self.door, &peer).cloned() else {
+            let left = self.converse(stream, peer, stay).await;
+            drop(admitted);
+            return left;
+        };
+        let (left, keeping) = self.pass_on(stream, peer, &feed, stay).await;
+        // What still waits for the store keeps no sender out.
         drop(admitted);
+        if let Some(keeping) = keeping {
+            let _ = keeping.await;
+        }
+        left
     }
 
     /// Speaks MLLP on a stream; why we ended it, if we did.

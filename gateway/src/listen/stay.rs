@@ -34,6 +34,11 @@ impl Stay {
         Self { trust: Some(trust), ..self }
     }
 
+    /// Tells when the doors close.
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.clone()
+    }
+
     /// Resolves when the connection is to end. Can be asked again, as one of several.
     pub async fn over(&mut self) -> Leave {
         let Self { draining, trust, end } = self;

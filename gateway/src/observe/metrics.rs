@@ -38,6 +38,11 @@ struct Families {
     request_seconds: Family<Interaction, Histogram, fn() -> Histogram>,
     audit_failures: Counter,
     last_seal: Gauge,
+    relayed: Family<Relayed, Counter>,
+    unkept: Family<Refused, Counter>,
+    relay_backlog: Family<Feed, Gauge>,
+    relay_oldest: Family<Feed, Gauge>,
+    relay_dead: Family<Feed, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -78,6 +83,12 @@ struct Refused {
 struct Request {
     interaction: &'static str,
     status: u16,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Relayed {
+    feed: String,
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -122,6 +133,11 @@ impl Default for Metrics {
             request_seconds: Family::new_with_constructor(seconds),
             audit_failures: Counter::default(),
             last_seal: Gauge::default(),
+            relayed: Family::default(),
+            unkept: Family::default(),
+            relay_backlog: Family::default(),
+            relay_oldest: Family::default(),
+            relay_dead: Family::default(),
         };
         let registry = &mut families.registry;
         registry.register("messages", "Messages by feed and what became of them", families.messages.clone());
@@ -162,6 +178,16 @@ impl Default for Metrics {
             families.client_crl_end.clone(),
         );
         registry.register("audit_failures", "Audit entries or seals that could not be written", families.audit_failures.clone());
+        registry.register("relay_messages", "Messages for a feed's next hop, by what came of them", families.relayed.clone());
+        registry.register("relay_unkept", "Messages that were passed on and are not in the journal", families.unkept.clone());
+        registry.register("relay_backlog", "Messages that wait for the feed's next hop", families.relay_backlog.clone());
+        registry.register("relay_dead_letters", "Messages that the next hop refused, or a person took out", families.relay_dead.clone());
+        registry.register_with_unit(
+            "relay_oldest_timestamp",
+            "Since when the oldest message waits for the feed's next hop, Unix time; 0: none waits",
+            unit.clone(),
+            families.relay_oldest.clone(),
+        );
         registry.register_with_unit("last_seal_timestamp", "When the audit was last sealed, Unix time", unit, families.last_seal.clone());
         Self { families: Arc::new(families) }
     }
@@ -250,6 +276,24 @@ impl Metrics {
 
     pub fn sealed(&self, at: i64) {
         self.families.last_seal.set(at);
+    }
+
+    /// `result`: of the closed list `passed` (by a transparent relay), `delivered`, `refused`, `unacknowledged`, `unreached`.
+    pub fn relayed(&self, feed: &str, result: &'static str, count: u64) {
+        self.families.relayed.get_or_create(&Relayed { feed: feed.to_owned(), result }).inc_by(count);
+    }
+
+    /// `reason`: of the closed list `spool-full`, `too-large`, `failed`, `stopped`.
+    pub fn unkept(&self, listener: &str, reason: &'static str) {
+        self.families.unkept.get_or_create(&Refused { listener: listener.to_owned(), reason }).inc();
+    }
+
+    /// What waits for a feed's next hop, since when (Unix time), and its dead letters.
+    pub fn relay(&self, feed: &str, waiting: u64, oldest: Option<i64>, dead: u64) {
+        let (label, number) = (Feed { feed: feed.to_owned() }, |count: u64| i64::try_from(count).unwrap_or(i64::MAX));
+        self.families.relay_backlog.get_or_create(&label).set(number(waiting));
+        self.families.relay_oldest.get_or_create(&label).set(oldest.unwrap_or_default());
+        self.families.relay_dead.get_or_create(&label).set(number(dead));
     }
 
     /// OpenMetrics text.

@@ -79,7 +79,14 @@ pub(super) fn feeds(config: &Config, dialects: &[Arc<dyn Dialect>], id_key: &IdK
         if plain {
             tracing::warn!(feed = feed.name, "whoever reaches the plain listener can send as this feed");
         }
-        Ok(Feed::new(feed, &**dialect, id_key, &config.https.base_url))
+        if let Some(relay) = feed.relay.as_ref().filter(|relay| relay.files.ca.is_none()) {
+            tracing::warn!(
+                feed = feed.name,
+                to = relay.to,
+                "passed on in the clear, because the configuration says so: anyone between can read and alter it"
+            );
+        }
+        Feed::new(feed, &**dialect, id_key, &config.https.base_url).relayed()
     };
     config.feeds.values().map(feed).collect::<Result<Vec<_>, String>>().map(Feeds::new)
 }
