@@ -9,7 +9,10 @@ mod tests;
 pub use schema::schema;
 
 use super::written::slips;
-use super::{ADAPTERS, ALGORITHMS, CONNECTIONS_MAX, FRAME_BYTES_MAX, FRAME_SECONDS_MAX, QUARANTINE_FRAMES_MAX};
+use super::{
+    ADAPTERS, ALGORITHMS, CONNECTIONS_MAX, FRAME_BYTES_MAX, FRAME_SECONDS_MAX, QUARANTINE_FRAMES_MAX, RELAY_REFUSALS_MAX,
+    RELAY_REPLY_SECONDS_MAX,
+};
 use std::fmt;
 
 pub struct Key {
@@ -58,7 +61,7 @@ pub enum Preset {
 }
 
 const REPLIES: &[&str] = &["AA", "AE", "AR"];
-const KEPT_AND_REPLAYED: &str = "it is kept, and can be mended and replayed; AE or AR make many senders go on without sending it again";
+const KEPT_AND_REPLAYED: &str = "it is kept, and can be mended and replayed; AE or AR make many senders go on without sending it again. Who speaks FHIR can mend it: there it is AE";
 
 const fn key(path: &'static str, kind: Kind, need: Need, meaning: &'static str, example: &'static str) -> Key {
     Key { path, kind, need, meaning, example }
@@ -258,7 +261,7 @@ pub const KEYS: &[Key] = &[
         "feed.NAME.accepts",
         Kind::Texts,
         Need::Required,
-        "The message types that it may send: \"ADT\", \"ADT^A01\", \"ORU\", \"CDA\".",
+        "The message types that it may send: \"ADT\", \"ADT^A01\", \"ORU\", \"CDA\", \"FHIR\", \"FHIR^Bundle\".",
         "[\"ADT\", \"ORU^R01\"]",
     ),
     key(
@@ -337,6 +340,70 @@ pub const KEYS: &[Key] = &[
         Need::Optional("ASCII, as the standard has it, and UTF-8 where the bytes are that"),
         "Character set of messages that declare none in MSH-18: a name of HL7 table 0211, or an IANA name.",
         "\"8859/1\"",
+    ),
+    key(
+        "feed.NAME.relay",
+        Kind::Table,
+        Need::Optional("what this sender sends ends here"),
+        "The next hop, to which the original bytes of this feed's messages are passed on by MLLP. HL7 v2 alone.",
+        "{ to = \"engine.hospital.example:2575\", mode = \"after-commit\", tls = \"none\" }",
+    ),
+    key("feed.NAME.relay.to", Kind::Text, Need::Required, "Host and port of the next hop.", "\"engine.hospital.example:2575\""),
+    key(
+        "feed.NAME.relay.mode",
+        Kind::OneOf(&["after-commit", "transparent"]),
+        Need::Required,
+        "\"after-commit\": durable first, our acknowledgement, then passed on in order. \"transparent\": the sender gets the next hop's own acknowledgement, byte by byte; what was said is kept beside it, and our trouble never stops it.",
+        "\"transparent\"",
+    ),
+    key(
+        "feed.NAME.relay.tls",
+        Kind::TableOr("none"),
+        Need::Required,
+        "The authority that the next hop's certificate is of, and the certificate that is shown to it; \"none\" for a plain line.",
+        "\"none\"",
+    ),
+    key(
+        "feed.NAME.relay.tls.ca",
+        Kind::Text,
+        Need::Required,
+        "File of the certificate authorities (PEM) that the next hop's certificate may be of.",
+        "\"tls/engine-ca.pem\"",
+    ),
+    key(
+        "feed.NAME.relay.tls.certificate",
+        Kind::Text,
+        Need::Optional("none is shown to the next hop"),
+        "File of the certificate (PEM) that is shown to the next hop, with `key`.",
+        "\"tls/gateway.pem\"",
+    ),
+    key(
+        "feed.NAME.relay.tls.key",
+        Kind::Text,
+        Need::Optional("none is shown to the next hop"),
+        "File of the private key (PEM) of `certificate`.",
+        "\"tls/gateway.key\"",
+    ),
+    key(
+        "feed.NAME.relay.tls.server_name",
+        Kind::Text,
+        Need::Optional("the host in `to`"),
+        "The name that the next hop's certificate must have, where it is another than its host.",
+        "\"engine.hospital.example\"",
+    ),
+    key(
+        "feed.NAME.relay.refusals",
+        Kind::Number(1000),
+        Need::Default(Preset::Number(RELAY_REFUSALS_MAX), "a receiver that refuses a message thrice refuses it always"),
+        "After so many refusals (AE, AR) by the next hop a message is a dead letter, and the next one is passed on.",
+        "3",
+    ),
+    key(
+        "feed.NAME.relay.reply_seconds",
+        Kind::Number(3600),
+        Need::Default(Preset::Number(RELAY_REPLY_SECONDS_MAX), "slow receivers take half a minute"),
+        "How long the next hop may take to acknowledge a message.",
+        "60",
     ),
     key(
         "issuer",

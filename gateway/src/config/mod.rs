@@ -9,7 +9,7 @@ mod yaml;
 
 pub use written::{Places, Reading, in_order};
 
-use crate::mllp::Files;
+use crate::mllp;
 use contract::{IdKey, Party, Sequence, Settings};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
@@ -117,7 +117,7 @@ pub struct Relay {
     pub to: String,
     pub mode: RelayMode,
     /// None named: plain, because the configuration says so in as many words.
-    pub files: Files,
+    pub files: mllp::Files,
     /// After so many refusals a message is a dead letter.
     pub refusals: u64,
     pub reply_time: Duration,

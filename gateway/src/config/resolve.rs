@@ -150,7 +150,8 @@ impl Reader<'_> {
         {
             self.page.wrong(&word, "FHIR comes over HTTPS, and has no acknowledgement for MLLP; write \"https\"");
         }
-        let relay = section.section_where_given("relay").map(|relay| self.relay(&relay, adapter.as_deref().unwrap_or_default(), listener.as_ref()));
+        let relay =
+            section.section_where_given("relay").map(|relay| self.relay(&relay, adapter.as_deref().unwrap_or_default(), listener.as_ref()));
         let sequence = self.one_of(section.text_if_any("sequence"), &["control-id", "MSH-13"]);
         Feed {
             name: name.to_owned(),

@@ -165,7 +165,7 @@ impl<'p> Section<'p> {
     }
 
     /// A table, where it is given.
-    pub fn section_where_given(&self, name: &'static str) -> Option<Section<'p, 't>> {
+    pub fn section_where_given(&self, name: &'static str) -> Option<Section<'p>> {
         self.find(name).map(|_| self.section_if_any(name))
     }
 

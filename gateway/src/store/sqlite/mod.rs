@@ -27,7 +27,8 @@ pub(crate) use volume::refuse_network;
 
 use super::faults::{Faults, File, NoFaults};
 use super::{
-    Arrival, AuditPage, Effect, FindingRow, JournalFilter, JournalRow, Mend, Pending, Receipt, Record, Seen, Store, StoreError, Watch, Withdrawal,
+    Arrival, AuditPage, Effect, FindingRow, JournalFilter, JournalRow, Mend, Pending, Receipt, Record, Seen, Store, StoreError, Watch,
+    Withdrawal,
 };
 use crate::access::Grant;
 use crate::audit::Entry;
