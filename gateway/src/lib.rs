@@ -20,6 +20,7 @@ pub mod intake;
 pub mod listen;
 pub mod mllp;
 pub mod observe;
+pub mod ops;
 pub mod refusals;
 pub mod search;
 pub mod serve;

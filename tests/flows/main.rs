@@ -11,6 +11,7 @@ mod kill;
 mod learn;
 mod mending;
 mod messages;
+mod ops;
 mod relay;
 mod reload;
 mod send;

@@ -139,6 +139,13 @@ impl Verifier {
         if claims.scopes().any(|scope| scope == INGEST) { Ok(claims.principal) } else { Err(TokenError::Scope) }
     }
 
+    /// Whose a token is, and the scopes that it carries as they stand.
+    pub fn scopes(&self, token: &str, thumbprint: Option<&[u8; 32]>) -> Result<(Principal, Vec<String>), TokenError> {
+        let claims = self.claims(token, thumbprint)?;
+        let scopes = claims.scopes().map(str::to_owned).collect();
+        Ok((claims.principal, scopes))
+    }
+
     fn claims(&self, token: &str, thumbprint: Option<&[u8; 32]>) -> Result<Claims, TokenError> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Malformed);

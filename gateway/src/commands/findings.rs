@@ -1,7 +1,7 @@
 use super::{Done, Failure, Options};
 use crate::findings::{Concern, Facts, State, headline, judge, state};
+use crate::ops::told;
 use crate::serve::store;
-use contract::Json;
 use jiff::Timestamp;
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ pub struct Arguments {
 pub fn run(options: &Options, arguments: &Arguments) -> Done {
     let concerns = look(options)?;
     match arguments.format.as_str() {
-        "json" => println!("{}", told(&concerns)),
+        "json" => println!("{}", told::findings(&concerns)),
         _ => {
             println!("{}", headline(&concerns));
             concerns.iter().for_each(|concern| print!("\n{concern}"));
@@ -38,24 +38,4 @@ pub fn look(options: &Options) -> Result<Vec<Concern>, Failure> {
     let store = store(&config).map_err(Failure::failed)?;
     let facts = Facts::gather(config, &*store, Timestamp::now()).map_err(|error| Failure::failed(error.to_string()))?;
     Ok(judge(&facts))
-}
-
-/// Its names are kept.
-fn told(concerns: &[Concern]) -> Json {
-    let one = |concern: &Concern| -> Json {
-        let mut members = vec![
-            ("state", Json::from(concern.state.word())),
-            ("kind", Json::from(concern.kind)),
-            ("about", Json::from(concern.about.as_str())),
-            ("what", Json::from(concern.what.as_str())),
-            ("meaning", Json::from(concern.meaning.as_str())),
-            ("do", Json::from(concern.act.as_str())),
-            ("who", Json::from(concern.who)),
-        ];
-        members.extend(concern.since.map(|since| ("since", Json::from(since.to_string()))));
-        members.extend(concern.count.map(|count| ("count", Json::Number(count.to_string().into()))));
-        members.into_iter().collect()
-    };
-    let findings = Json::Array(concerns.iter().map(one).collect());
-    [("state", Json::from(state(concerns).word())), ("findings", findings)].into_iter().collect()
 }

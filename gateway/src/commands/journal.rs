@@ -7,13 +7,14 @@ use super::serve::runtime;
 use super::{Done, Failure, Options, operator};
 use crate::audit::Action;
 use crate::config::Config;
+use crate::ops::patients;
+use crate::ops::told::row as row_told;
 use crate::serve::store;
-use crate::store::{FindingRow, JournalRow, Mend, SqliteStore, Standing, Store};
-use contract::{Class, Contribution, IdKey, Issue, Json};
+use crate::store::{FindingRow, JournalRow, Mend, Mending, SqliteStore, Standing, Store};
+use contract::{Issue, Json};
 use edit::Edit;
 use jiff::Timestamp;
 use replay::{Replay, judge_again};
-use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ fn print_list(config: &Config, store: &Arc<SqliteStore>, list: &List) -> Done {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let mut write = |row: &JournalRow| {
         if list.ndjson {
-            return writeln!(out, "{}", line(row)).is_ok();
+            return writeln!(out, "{}", row_told(row)).is_ok();
         }
         let why = match standing(row) {
             Some(standing) => Some(standing),
@@ -242,37 +243,10 @@ pub(super) fn told(mend: &Mend) -> String {
     format!("{}{into}, by {}, {:.0}: {}", mend.position, shown(&mend.who), mend.at, shown(&mend.because))
 }
 
-/// A line of `journal list --ndjson`. Its names are kept.
-fn line(row: &JournalRow) -> Json {
-    let number = |number: u64| Json::Number(number.to_string().into());
-    [
-        ("position", number(row.position)),
-        ("received", Json::from(row.received.to_string())),
-        ("feed", Json::from(row.feed.as_str())),
-        ("type", Json::from(row.message_type.as_str())),
-        ("control_id", Json::from(row.control_id.as_str())),
-        ("digest", Json::from(row.digest.to_string())),
-        ("outcome", Json::from(row.outcome.word())),
-        ("issues", number(row.issues.into())),
-        ("repeats", number(row.repeats.into())),
-        ("standing", Json::from(row.standing.word())),
-    ]
-    .into_iter()
-    .chain(row.edit_of.map(|of| ("edit_of", number(of))))
-    .collect()
-}
-
 /// Why a frame waits: its first issue of weight.
 fn first_reason(store: &dyn Store, position: u64) -> Option<String> {
     let (_, _, issues) = store.frame(position).ok()??;
     issues.iter().max_by_key(|issue| issue.severity).map(ToString::to_string)
-}
-
-/// Ids of the Patients that a message is about or names.
-pub(super) fn patients(said: &[Contribution], id_key: &IdKey) -> Vec<String> {
-    let keys = said.iter().filter(|contribution| contribution.class != Class::Message).map(|contribution| &contribution.key);
-    let ids: BTreeSet<String> = keys.filter(|key| &*key.kind == "Patient").map(|key| id_key.id(key)).collect();
-    ids.into_iter().collect()
 }
 
 /// A sender's words for a terminal: its control characters would be ours.
@@ -306,7 +280,7 @@ mod tests {
     #[test]
     fn a_line_of_the_journal_keeps_its_shape() {
         assert_eq!(
-            line(&row()).to_string(),
+            row_told(&row()).to_string(),
             format!(
                 r#"{{"position":7,"received":"2026-03-01T09:30:00.5Z","feed":"pas","type":"ADT^A01","control_id":"A\u001b[2J\"1","digest":"{}","outcome":"stored-with-issues","issues":2,"repeats":1,"standing":"superseded","edit_of":3}}"#,
                 "ab".repeat(32)

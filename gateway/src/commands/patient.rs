@@ -2,12 +2,13 @@
 
 use super::journal::{shown, told};
 use super::serve::runtime;
-use super::withdraw::{elements, write_differences};
+use super::withdraw::write_differences;
 use super::{Done, Failure, Options, operator};
 use crate::audit::Action;
+use crate::ops::told::record as record_told;
 use crate::serve::store;
-use crate::store::{Changed, Moment, Record, SqliteStore, Standing, Store, StoreError};
-use contract::{IdKey, Json, Key};
+use crate::store::{Mending, Moment, Record, SqliteStore, Standing, Store, StoreError};
+use contract::{IdKey, Key};
 use jiff::Timestamp;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
@@ -44,7 +45,7 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let written = match arguments.format {
         Format::Text => write_record(&mut out, &id, &record),
-        Format::Json => writeln!(out, "{}", json(&record)),
+        Format::Json => writeln!(out, "{}", record_told(&record)),
     };
     written.and_then(|()| out.flush()).map_err(|_| Failure::failed("nobody reads on"))?;
     Ok(ExitCode::SUCCESS)
@@ -100,54 +101,12 @@ fn write_moment(out: &mut impl Write, moment: &Moment) -> std::io::Result<()> {
     Ok(())
 }
 
-/// What `patient --format json` tells. Its names are kept.
-fn json(record: &Record) -> Json {
-    let ids = record.patients.iter().map(|id| Json::from(id.as_str())).collect();
-    [("patients", Json::Array(ids)), ("moments", Json::Array(record.moments.iter().map(moment_json).collect()))].into_iter().collect()
-}
-
-fn moment_json(moment: &Moment) -> Json {
-    let row = &moment.row;
-    let number = |number: u64| Json::Number(number.to_string().into());
-    let mut told: Json = [
-        ("at", Json::from(moment.at.to_string())),
-        ("position", number(row.position)),
-        ("received", Json::from(row.received.to_string())),
-        ("feed", Json::from(row.feed.as_str())),
-        ("type", Json::from(row.message_type.as_str())),
-        ("control_id", Json::from(row.control_id.as_str())),
-        ("outcome", Json::from(row.outcome.word())),
-        ("standing", Json::from(row.standing.word())),
-    ]
-    .into_iter()
-    .collect();
-    if let Some(of) = row.edit_of {
-        told.set("edit_of", number(of));
-    }
-    if let Some(mend) = &moment.mend {
-        let members = [("action", mend.action.word()), ("who", &mend.who), ("because", &mend.because)];
-        told.set("mend", members.into_iter().map(|(name, text)| (name, Json::from(text))).collect());
-    }
-    let changed = |one: &Changed| -> Json {
-        [
-            ("resource", Json::from(one.address.as_str())),
-            ("version", number(one.version)),
-            ("deleted", Json::Bool(one.is_deleted)),
-            ("elements", elements(&one.differences)),
-        ]
-        .into_iter()
-        .collect()
-    };
-    told.set("changes", Json::Array(moment.changes.iter().map(changed).collect()));
-    told
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::state::differences;
-    use crate::store::{JournalRow, Mend, MendAction};
-    use contract::{Digest, OutcomeKind};
+    use crate::store::{Changed, JournalRow, Mend, MendAction};
+    use contract::{Digest, Json, OutcomeKind};
 
     fn moment(mend: Option<Mend>, before: &str, after: &str) -> Moment {
         let read = |text: &str| (!text.is_empty()).then(|| Json::parse(text.as_bytes()).unwrap());
@@ -201,7 +160,7 @@ mod tests {
     fn a_record_as_json_keeps_its_shape() {
         let record = Record { patients: vec!["p".into()], moments: vec![moment(withdrawn(), "{}", r#"{"gender":"male"}"#)] };
         assert_eq!(
-            json(&record).to_string(),
+            record_told(&record).to_string(),
             concat!(
                 r#"{"patients":["p"],"moments":[{"at":"2026-03-01T09:30:00.5Z","position":7,"received":"2026-03-01T09:30:00.5Z","#,
                 r#""feed":"pas","type":"ADT^A01","control_id":"A\u001b1","outcome":"stored","standing":"withdrawn","#,

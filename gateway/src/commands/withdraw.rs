@@ -1,12 +1,13 @@
 //! A message undone: taken out of the state, and put back.
 
-use super::journal::{patients, shown};
+use super::journal::shown;
 use super::serve::runtime;
 use super::{Done, Failure, Options, operator};
 use crate::audit::Action;
+use crate::ops::{patients, told};
 use crate::serve::store;
 use crate::state::{Difference, differences};
-use crate::store::{Effect, JournalRow, SqliteStore, Store, StoreError, Withdrawal};
+use crate::store::{Effect, JournalRow, Mending, SqliteStore, Store, StoreError, Withdrawal};
 use contract::Json;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -92,7 +93,7 @@ async fn withdraw(store: &Arc<SqliteStore>, arguments: &Arguments, because: &str
 fn tell(arguments: &Arguments, row: &JournalRow, effects: &[Effect]) -> std::io::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     match arguments.format {
-        Format::Ndjson => effects.iter().try_for_each(|effect| writeln!(out, "{}", line(effect)))?,
+        Format::Ndjson => effects.iter().try_for_each(|effect| writeln!(out, "{}", told::effect(effect)))?,
         Format::Text => {
             let (kind, control_id, feed) = (shown(&row.message_type), shown(&row.control_id), shown(&row.feed));
             let what = if arguments.restore { "with it put back" } else { "without it" };
@@ -145,32 +146,6 @@ fn value(value: &Json) -> String {
     }
 }
 
-/// A line of `withdraw --format ndjson`. Its names are kept.
-fn line(effect: &Effect) -> Json {
-    let change = match (&effect.before, &effect.after) {
-        (_, None) => "vanishes",
-        (None, Some(_)) => "appears",
-        (Some(_), Some(_)) => "changes",
-    };
-    [
-        ("resource", Json::from(effect.address.as_str())),
-        ("change", Json::from(change)),
-        ("elements", elements(&differences(effect.before.as_ref(), effect.after.as_ref()))),
-    ]
-    .into_iter()
-    .collect()
-}
-
-/// Differences as JSON: path, and before and after where there is one.
-pub fn elements(differences: &[Difference]) -> Json {
-    let one = |one: &Difference| -> Json {
-        let side = |name: &'static str, value: &Option<Json>| value.clone().map(|value| (name, value));
-        let path = [("path", Json::from(one.path.as_str()))];
-        path.into_iter().chain(side("before", &one.before)).chain(side("after", &one.after)).collect()
-    };
-    Json::Array(differences.iter().map(one).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,10 +169,10 @@ mod tests {
 
     #[test]
     fn a_line_keeps_its_shape() {
-        let told = line(&effect(r#"{"a":1,"b":2}"#, r#"{"a":3}"#)).to_string();
+        let told = told::effect(&effect(r#"{"a":1,"b":2}"#, r#"{"a":3}"#)).to_string();
         let elements = r#"[{"path":"a","before":1,"after":3},{"path":"b","before":2}]"#;
         assert_eq!(told, format!(r#"{{"resource":"Patient/p","change":"changes","elements":{elements}}}"#));
-        assert!(line(&effect("{}", "")).to_string().contains(r#""change":"vanishes""#));
-        assert!(line(&effect("", "{}")).to_string().contains(r#""change":"appears""#));
+        assert!(told::effect(&effect("{}", "")).to_string().contains(r#""change":"vanishes""#));
+        assert!(told::effect(&effect("", "{}")).to_string().contains(r#""change":"appears""#));
     }
 }

@@ -263,7 +263,7 @@ impl<'a> Case<'a> {
 
     fn entry(&self, outcome: &Outcome) -> Entry {
         let who = match (&self.replay, &self.feed, self.peer.names.first()) {
-            (Some(replay), _, _) => format!("os:{}", replay.user),
+            (Some(replay), _, _) => replay.who.clone(),
             (None, Some(feed), _) => format!("feed:{}", feed.name()),
             (None, None, Some(name)) => format!("peer:{name}"),
             (None, None, None) => "unknown".into(),

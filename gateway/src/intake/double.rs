@@ -12,7 +12,10 @@ use crate::config;
 use crate::observe::Metrics;
 use crate::refusals::Refusals;
 use crate::search::{Page, Query, Version};
-use crate::store::{Arrival, AuditPage, FindingRow, JournalFilter, JournalRow, Pending, Receipt, Seen, Standing, Store, StoreError};
+use crate::store::{
+    Arrival, AuditPage, Effect, FindingRow, JournalFilter, JournalRow, Mend, Mending, Pending, Receipt, Record, Seen, Standing, Store,
+    StoreError, Withdrawal,
+};
 use bytes::Bytes;
 use contract::{
     Adapter, Class, Contribution, Dialect, Digest, Envelope, Explanation, Frame, IdKey, Issue, IssueCode, Key, Outcome, OutcomeKind, Party,
@@ -136,6 +139,32 @@ impl Memory {
     fn entry(&self, entry: Entry) -> Pending<()> {
         let done = self.0.whole().map(|mut kept| kept.entries.push(entry));
         Box::pin(std::future::ready(done))
+    }
+}
+
+impl Mending for Memory {
+    fn contributions(&self, _: u64) -> Result<Option<Vec<Contribution>>, StoreError> {
+        not_here()
+    }
+
+    fn mends(&self, _: u64) -> Result<Vec<Mend>, StoreError> {
+        not_here()
+    }
+
+    fn preview(&self, _: u64, _: bool) -> Result<Vec<Effect>, StoreError> {
+        not_here()
+    }
+
+    fn patient(&self, _: &str) -> Result<Option<Record>, StoreError> {
+        not_here()
+    }
+
+    fn patients_with(&self, _: &str, _: &str) -> Result<Vec<String>, StoreError> {
+        not_here()
+    }
+
+    fn withdraw(&self, _: Withdrawal) -> Pending<Receipt> {
+        Box::pin(std::future::ready(not_here()))
     }
 }
 

@@ -4,7 +4,7 @@
 use super::journey::{Hospital, Sent, clock, journey, runtime};
 use crate::audit::{Action, Agent, Entry};
 use crate::store::faults::NoFaults;
-use crate::store::{Edit, Standing, Store, StoreError, Withdrawal};
+use crate::store::{Edit, Mending, Standing, Store, StoreError, Withdrawal};
 use contract::{Frame, OutcomeKind};
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -118,7 +118,8 @@ enum Then {
 #[derive(Clone, Debug)]
 struct Replay {
     position: u64,
-    user: String,
+    /// In the audit's words.
+    who: String,
     released: bool,
     /// With what was decided to make it, where it is a new version.
     edit: Option<Edit>,
@@ -231,12 +232,12 @@ impl Intake {
 
     /// Judges a frame of the journal again, at its first position, after a mapping or the configuration was mended.
     /// `released`: what was held for its processing id may be stored. Errors are words for the operator.
-    pub async fn replay(&self, position: u64, user: &str, released: bool) -> Result<Answer, String> {
+    pub async fn replay(&self, position: u64, who: &str, released: bool) -> Result<Answer, String> {
         let (row, frame) = self.of_journal(position).await?;
         if row.outcome.is_stored() {
             return Err("the frame was stored: there is nothing to mend".into());
         }
-        self.judge_again(row, frame, Replay { position, user: user.to_owned(), released, edit: None }).await
+        self.judge_again(row, frame, Replay { position, who: who.to_owned(), released, edit: None }).await
     }
 
     /// Judges a new version of a frame of the journal, in that one's place: where it is stored, it counts instead.
@@ -249,8 +250,8 @@ impl Intake {
                 false => format!("the new version stands in the journal already, at position {}", same.position),
             });
         }
-        let user = edit.who.strip_prefix("os:").unwrap_or(&edit.who).to_owned();
-        self.judge_again(row, frame, Replay { position: edit.of, user, released, edit: Some(edit) }).await
+        let who = edit.who.clone();
+        self.judge_again(row, frame, Replay { position: edit.of, who, released, edit: Some(edit) }).await
     }
 
     /// A frame that may be judged again.

@@ -1,4 +1,4 @@
-//! HTTP/1.1 and HTTP/2 over TLS: `/ingest/FEED` for senders, all else for [`crate::api`], which answers (and writes down) any path.
+//! HTTP/1.1 and HTTP/2 over TLS: `/ingest/FEED` for senders, `/ops` for operators, all else for [`crate::api`], which answers (and writes down) any path.
 //! Also the plain listener of [`crate::observe`].
 
 use super::entrance::{Guest, Limits};
@@ -11,6 +11,7 @@ use crate::api::Api;
 use crate::connection::ConnectionInfo;
 use crate::intake::{Ingest, Intake, ingest};
 use crate::observe::{Metrics, Observer};
+use crate::ops::{self, Ops};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -38,6 +39,7 @@ pub struct Https {
     threshold: Threshold,
     api: Api,
     ingest: Ingest,
+    ops: Ops,
     intake: Intake,
     limits: Limits,
     metrics: Metrics,
@@ -46,9 +48,17 @@ pub struct Https {
 impl Https {
     pub const NAME: &str = "https";
 
-    pub fn new(tls: Arc<Tls>, proxies: Proxies, api: Api, ingest: Ingest, intake: Intake, limits: Limits, metrics: Metrics) -> Self {
+    pub fn new(
+        tls: Arc<Tls>,
+        proxies: Proxies,
+        api: Api,
+        (ingest, ops): (Ingest, Ops),
+        intake: Intake,
+        limits: Limits,
+        metrics: Metrics,
+    ) -> Self {
         let threshold = Threshold { listener: Self::NAME.to_owned(), proxies };
-        Self { tls, threshold, api, ingest, intake, limits, metrics }
+        Self { tls, threshold, api, ingest, ops, intake, limits, metrics }
     }
 
     /// One connection, until either end closes it or the doors are drained.
@@ -80,9 +90,13 @@ impl Https {
     async fn answer(&self, request: Request<Incoming>, connection: Arc<ConnectionInfo>) -> Response<Full<Bytes>> {
         let began = Instant::now();
         let path = request.uri().path();
-        let is_ingest = path.starts_with(ingest::PREFIX);
-        let interaction = if is_ingest { "ingest" } else { interaction(request.method(), path) };
-        let response = if is_ingest { self.ingest.answer(request, &connection).await } else { self.api.answer(request, connection).await };
+        let (interaction, response) = if path.starts_with(ingest::PREFIX) {
+            ("ingest", self.ingest.answer(request, &connection).await)
+        } else if path.starts_with(ops::PREFIX) {
+            ("ops", self.ops.answer(request, &connection).await)
+        } else {
+            (interaction(request.method(), path), self.api.answer(request, connection).await)
+        };
         self.metrics.request(interaction, response.status().as_u16(), began.elapsed());
         response
     }

@@ -21,6 +21,7 @@ use crate::listen::mllp::Mllp;
 use crate::listen::tls::{ClientCertificate, Tls};
 use crate::listen::{Entrance, Limits, Proxies};
 use crate::observe::Observer;
+use crate::ops::Ops;
 use crate::signals::{Asked, Signals};
 use crate::store::Store;
 use reload::{Force, LOOK_INTERVAL, Reload};
@@ -113,8 +114,17 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         doors.spawn(door.serve(drained.clone(), move |guest| mllp.clone().serve(guest, drain.clone())));
     }
     let ingest = Ingest::new(intake.clone(), verifier.clone(), limits.frame_bytes, limits.frame_time);
-    let https =
-        Arc::new(Https::new(https_tls, proxies(&config.https.proxies), api.clone(), ingest, intake.clone(), limits, metrics.clone()));
+    let ops =
+        Ops::new(store.clone(), intake.clone(), verifier.clone(), api.refusals().clone(), config.clone(), id_key.clone(), clock.clone());
+    let https = Arc::new(Https::new(
+        https_tls,
+        proxies(&config.https.proxies),
+        api.clone(),
+        (ingest, ops),
+        intake.clone(),
+        limits,
+        metrics.clone(),
+    ));
     doors.spawn(https_door.serve(drained.clone(), move |guest| https.clone().serve(guest, drained.clone())));
     let observer = Observer::new(metrics.clone(), store.clone());
     let answering = observer.clone();

@@ -9,14 +9,14 @@ use crate::config::{self, Config, Listener};
 use crate::intake::{Feed, Feeds, Intake};
 use crate::observe::Metrics;
 use crate::search::parse::parameters;
-use crate::store::{Options, SqliteStore, Store};
+use crate::store::{Mending, Options, SqliteStore};
 use contract::{Dialect, IdKey, Key};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What a gateway is made of, besides its configuration.
 pub struct Parts {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Mending>,
     pub api: Api,
     pub verifier: Verifier,
     /// Of every adapter that a feed names.
@@ -40,7 +40,7 @@ pub fn store(config: &Config) -> Result<Arc<SqliteStore>, String> {
 
 impl Parts {
     /// What stands between the doors and the store. `schemas`: as in the field.
-    pub fn new(config: &Config, schemas: Option<&Path>, store: Arc<dyn Store>) -> Result<Self, String> {
+    pub fn new(config: &Config, schemas: Option<&Path>, store: Arc<dyn Mending>) -> Result<Self, String> {
         let id_key = config.read_id_key()?;
         let clock = Clock::System;
         let verifier = Verifier::new(issuers(&config.issuers)?, clock.clone())?;

@@ -26,7 +26,7 @@ fn config(folder: &Path, https: &str) -> Config {
 }
 
 fn parts(config: &Config, store: &Memory) -> Parts {
-    let store: Arc<dyn Store> = Arc::new(store.clone());
+    let store: Arc<dyn crate::store::Mending> = Arc::new(store.clone());
     let clock = Clock::System;
     let verifier = Verifier::new(Vec::new(), clock.clone()).unwrap();
     let settings = api::Settings {

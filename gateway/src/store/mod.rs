@@ -13,7 +13,7 @@ use crate::intake::Warrant;
 use crate::search::{Cursor, Page, Query, Version};
 use crate::state::{Difference, Finding};
 use bytes::Bytes;
-use contract::{Digest, Frame, Issue, Json, OutcomeKind, Translation};
+use contract::{Contribution, Digest, Frame, Issue, Json, OutcomeKind, Translation};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::fmt;
@@ -88,6 +88,28 @@ pub trait Store: Send + Sync + 'static {
 
     /// Appends an audit seal over the heads of all writers, and gives its line; see `audit`.
     fn seal(&self, at: Timestamp) -> Pending<String>;
+}
+
+/// What operators do with a store, and see of it.
+pub trait Mending: Store {
+    /// What a message said, as it was translated: without its place in the journal (see [`crate::state::place`]).
+    fn contributions(&self, position: u64) -> Result<Option<Vec<Contribution>>, StoreError>;
+
+    /// What was done about a frame, or made it, in order.
+    fn mends(&self, position: u64) -> Result<Vec<Mend>, StoreError>;
+
+    /// What [`Mending::withdraw`] would change now.
+    fn preview(&self, position: u64, restores: bool) -> Result<Vec<Effect>, StoreError>;
+
+    /// What made the record of a patient (its id); `None` where there never was one.
+    fn patient(&self, id: &str) -> Result<Option<Record>, StoreError>;
+
+    /// Ids of the Patients that have this identifier.
+    fn patients_with(&self, system: &str, value: &str) -> Result<Vec<String>, StoreError>;
+
+    /// Takes what a message says out of the state, or puts it back: with a new version of each resource that is otherwise
+    /// then, and an audit entry, in one transaction.
+    fn withdraw(&self, withdrawal: Withdrawal) -> Pending<Receipt>;
 }
 
 /// A frame that came in, and what was decided about it before the store.

@@ -30,11 +30,10 @@ pub async fn judge_again(config: &Config, store: Arc<SqliteStore>, replay: &Repl
     let parts = Parts::new(config, replay.schemas.as_deref(), store.clone()).map_err(Failure::failed)?;
     let intake = parts.intake(config).map_err(Failure::failed)?;
     let agent = operator::agent();
-    let user = agent.who.strip_prefix("os:").unwrap_or(&agent.who);
     let bar = progress::bar(positions.len() as u64, "frames");
     let (mut stored, mut left) = (0, 0);
     for (at, &position) in positions.iter().enumerate() {
-        let (line, issues) = match intake.replay(position, user, replay.release).await {
+        let (line, issues) = match intake.replay(position, &agent.who, replay.release).await {
             Ok(answer) if answer.outcome == OutcomeKind::Transient => return stopped(&bar, &positions[at..], stored),
             Ok(answer) => {
                 let is_stored = matches!(answer.outcome, OutcomeKind::Duplicate) || answer.outcome.is_stored();

@@ -27,8 +27,8 @@ pub(crate) use volume::refuse_network;
 
 use super::faults::{Faults, File, NoFaults};
 use super::{
-    Arrival, AuditPage, Effect, FindingRow, JournalFilter, JournalRow, Mend, Pending, Receipt, Record, Seen, Store, StoreError, Watch,
-    Withdrawal,
+    Arrival, AuditPage, Effect, FindingRow, JournalFilter, JournalRow, Mend, Mending, Pending, Receipt, Record, Seen, Store, StoreError,
+    Watch, Withdrawal,
 };
 use crate::access::Grant;
 use crate::audit::Entry;
@@ -160,37 +160,6 @@ impl SqliteStore {
         })
     }
 
-    /// What a message said, as it was translated: without its place in the journal (see [`crate::state::place`]).
-    pub fn contributions(&self, position: u64) -> Result<Option<Vec<Contribution>>, StoreError> {
-        self.landbridge.read(|connection| journal::contributions(connection, position))
-    }
-
-    /// What was done about a frame, or made it, in order.
-    pub fn mends(&self, position: u64) -> Result<Vec<Mend>, StoreError> {
-        self.landbridge.read(|connection| mend::mends(connection, position))
-    }
-
-    /// What [`SqliteStore::withdraw`] would change now.
-    pub fn preview(&self, position: u64, restores: bool) -> Result<Vec<Effect>, StoreError> {
-        self.landbridge.read(|connection| mend::preview(connection, &self.id_key, position, restores))
-    }
-
-    /// What made the record of a patient (its id); `None` where there never was one.
-    pub fn patient(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        self.landbridge.read(|connection| record::record(connection, id))
-    }
-
-    /// Ids of the Patients that have this identifier.
-    pub fn patients_with(&self, system: &str, value: &str) -> Result<Vec<String>, StoreError> {
-        self.landbridge.read(|connection| record::patients_with(connection, &self.index, system, value))
-    }
-
-    /// Takes what a message says out of the state, or puts it back: with a new version of each resource that is otherwise
-    /// then, and an audit entry, in one transaction.
-    pub fn withdraw(&self, withdrawal: Withdrawal) -> Pending<Receipt> {
-        self.intake.submit(move |desk, connection| desk.withdraw(connection, withdrawal))
-    }
-
     fn submit(&self, prepared: Result<Prepared, StoreError>) -> Pending<Receipt> {
         match prepared {
             Ok(prepared) => {
@@ -304,6 +273,32 @@ impl Store for SqliteStore {
 
     fn seal(&self, at: Timestamp) -> Pending<String> {
         self.intake.submit(move |desk, connection| desk.seal(connection, at))
+    }
+}
+
+impl Mending for SqliteStore {
+    fn contributions(&self, position: u64) -> Result<Option<Vec<Contribution>>, StoreError> {
+        self.landbridge.read(|connection| journal::contributions(connection, position))
+    }
+
+    fn mends(&self, position: u64) -> Result<Vec<Mend>, StoreError> {
+        self.landbridge.read(|connection| mend::mends(connection, position))
+    }
+
+    fn preview(&self, position: u64, restores: bool) -> Result<Vec<Effect>, StoreError> {
+        self.landbridge.read(|connection| mend::preview(connection, &self.id_key, position, restores))
+    }
+
+    fn patient(&self, id: &str) -> Result<Option<Record>, StoreError> {
+        self.landbridge.read(|connection| record::record(connection, id))
+    }
+
+    fn patients_with(&self, system: &str, value: &str) -> Result<Vec<String>, StoreError> {
+        self.landbridge.read(|connection| record::patients_with(connection, &self.index, system, value))
+    }
+
+    fn withdraw(&self, withdrawal: Withdrawal) -> Pending<Receipt> {
+        self.intake.submit(move |desk, connection| desk.withdraw(connection, withdrawal))
     }
 }
 

@@ -1,0 +1,81 @@
+//! The operators' door: looking and mending through `/ops`, each scope by itself, all of it in the audit.
+
+use crate::messages::{Person, SECRETS, adt};
+use flows::Folder;
+use serde_json::{Value, json};
+
+#[test]
+fn operators_look_and_mend_by_their_scopes_and_are_written_down() {
+    let folder = Folder::new();
+    let gateway = folder.serve();
+    let person = Person::ottoline();
+    let mut pas = gateway.sender("pas");
+    pas.send(&adt("A28", "P1", "20260301093000", &person, &[])).unwrap();
+    pas.send(&adt("Z99", "P2", "20260301094000", &person, &[])).unwrap();
+    let [read, records, mend, app] =
+        ["ops.read", "ops.read ops.records", "ops.records ops.mend", "system/*.rs"].map(|scope| gateway.app(&folder.token(scope, None)));
+    // Who may see what: deny by default.
+    for (client, path, status) in [
+        (&read, "/ops/findings", 200),
+        (&read, "/ops/journal", 200),
+        (&read, "/ops/journal/1", 403),
+        (&read, "/ops/journal?patient=x", 403),
+        (&records, "/ops/journal/1", 200),
+        (&records, "/ops/journal/9", 404),
+        (&records, "/ops/journal?fed=pas", 400),
+        (&mend, "/ops/findings", 403),
+        (&app, "/ops/findings", 403),
+        (&gateway.stranger(None), "/ops/findings", 401),
+        (&gateway.stranger(Some("pas")), "/ops/journal", 401),
+        (&read, "/fhir/Patient", 403),
+    ] {
+        assert_eq!(client.get(path).status, status, "{path}");
+    }
+    let post = |client: &flows::App, path: &str, body: &Value| client.request("POST", path, &[], body.to_string().as_bytes());
+    assert_eq!(post(&records, "/ops/journal/2/replay", &json!({})).status, 403);
+    // What waits, and why; nothing of a patient in a list.
+    let waiting = read.get("/ops/journal?waiting=true").json();
+    assert_eq!((waiting["rows"].as_array().unwrap().len(), waiting["rows"][0]["position"].as_u64()), (1, Some(2)));
+    let text = String::from_utf8(read.get("/ops/journal").body).unwrap() + &String::from_utf8(read.get("/ops/findings").body).unwrap();
+    assert!(SECRETS.iter().all(|secret| !text.contains(secret)));
+    let first = read.get("/ops/journal?limit=1").json();
+    assert_eq!((first["rows"][0]["position"].as_u64(), first["after"].as_u64()), (Some(1), Some(1)));
+    // Mended in its place: the event was mistyped.
+    let frame = records.get("/ops/journal/2").json()["frame"].as_str().unwrap().to_owned();
+    assert_eq!(post(&mend, "/ops/journal/2/edit", &json!({"frame": frame.replace("Z99", "A31")})).status, 400, "without a reason");
+    let edited = post(
+        &mend,
+        "/ops/journal/2/edit",
+        &json!({"frame": frame.replace("Z99", "A31").replace("4 Larkspur", "9 Larkspur"), "because": "event mistyped"}),
+    );
+    assert_eq!((edited.status, edited.json()["outcome"].as_str()), (200, Some("stored")), "{}", String::from_utf8_lossy(&edited.body));
+    let found = app.search("/fhir/Patient?family=Quillfeather");
+    let [patient] = found.as_slice() else { panic!("one patient") };
+    let id = patient["id"].as_str().unwrap();
+    assert!(patient["address"].to_string().contains("9 Larkspur"), "{patient}");
+    // The time line, by id and by identifier; then the first message is undone and put back.
+    let line = records.get(&format!("/ops/patient/{id}")).json();
+    assert_eq!(line, records.get("/ops/patient?identifier=https://hospital.example/id/mrn%7CMRN70001").json());
+    assert_eq!(line["moments"].as_array().unwrap().len(), 2, "{line}");
+    let preview = records.get("/ops/journal/3/withdraw").json();
+    assert!(preview["changes"].to_string().contains(id), "{preview}");
+    let order = |restore: bool| json!({"because": "a test", "restore": restore});
+    assert_eq!(post(&mend, "/ops/journal/3/withdraw", &order(false)).status, 200);
+    assert!(app.search("/fhir/Patient?family=Quillfeather")[0]["address"].to_string().contains("4 Larkspur"));
+    assert_eq!(post(&mend, "/ops/journal/3/withdraw", &order(false)).status, 409);
+    assert_eq!(post(&mend, "/ops/journal/3/withdraw", &order(true)).status, 200);
+    assert!(app.search("/fhir/Patient?family=Quillfeather")[0]["address"].to_string().contains("9 Larkspur"));
+    // Who looked at her record, and who mended it: in her audit.
+    let audit = gateway.app(&folder.token("system/AuditEvent.rs", None));
+    let events = audit.search(&format!("/fhir/AuditEvent?patient={id}&_count=200"));
+    let count = |what: &str| events.iter().filter(|event| event["entity"].to_string().contains(what)).count();
+    // `GET /ops/`, as the start of an entity's query in base64.
+    assert_eq!(count("R0VUIC9vcHMv"), 4, "frame, time line twice, preview");
+    assert!(
+        (1..=4).all(|version| count(&format!("Patient/{id}/_history/{version}")) == 1),
+        "each change: as it came, edited, withdrawn, put back"
+    );
+    gateway.stop();
+    let (code, output, errors) = folder.run(&["audit", "verify"]);
+    assert_eq!(code, 0, "{output}{errors}");
+}
