@@ -210,7 +210,13 @@ pub const KEYS: &[Key] = &[
         "{ old = { listener = \"mllp.old\", adapter = \"hl7v2\", accepts = [\"ADT\"] } }",
     ),
     key("feed.NAME.listener", Kind::Text, Need::Required, "The door that this sender uses: \"https\", or \"mllp.NAME\".", "\"mllp.main\""),
-    key("feed.NAME.adapter", Kind::OneOf(&ADAPTERS), Need::Required, "The dialect that this sender speaks.", "\"hl7v2\""),
+    key(
+        "feed.NAME.adapter",
+        Kind::OneOf(&ADAPTERS),
+        Need::Required,
+        "The dialect that this sender speaks. fhir comes over HTTPS alone.",
+        "\"hl7v2\"",
+    ),
     key(
         "feed.NAME.peer",
         Kind::Text,
@@ -289,14 +295,14 @@ pub const KEYS: &[Key] = &[
         "feed.NAME.reply.unsupported",
         Kind::OneOf(REPLIES),
         Need::Default(Preset::Text("AA"), KEPT_AND_REPLAYED),
-        "A message of a type that no table translates.",
+        "A message of a type that no table translates. Of a feed that speaks FHIR it is AE without the key: its sender can mend it and send it again.",
         "\"AR\"",
     ),
     key(
         "feed.NAME.reply.untranslatable",
         Kind::OneOf(REPLIES),
         Need::Default(Preset::Text("AA"), KEPT_AND_REPLAYED),
-        "A message that the tables cannot translate.",
+        "A message that the tables cannot translate. Of a feed that speaks FHIR it is AE without the key: its sender can mend it and send it again.",
         "\"AE\"",
     ),
     key(
