@@ -86,7 +86,10 @@ fn in_editor(directory: &Path, position: u64, original: &[u8]) -> Result<Vec<u8>
         match status {
             Ok(status) if status.success() => std::fs::read(&path).map_err(failed),
             Ok(_) => Err(Failure::failed("the editor ended with a failure: nothing is changed")),
-            Err(error) => Err(Failure::failed(format!("the editor cannot be started by sh: {}", error.kind()))),
+            Err(error) => {
+                let reason = error.kind();
+                Err(Failure::failed(format!("the editor cannot be started by sh ({reason}): give the new version by --from FILE")))
+            }
         }
     });
     std::fs::remove_dir_all(&folder).map_err(failed)?;
