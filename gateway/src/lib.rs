@@ -22,6 +22,7 @@ pub mod mllp;
 pub mod observe;
 pub mod ops;
 pub mod refusals;
+pub mod relay;
 pub mod search;
 pub mod serve;
 pub mod signals;

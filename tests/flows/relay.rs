@@ -1,10 +1,13 @@
 //! Relays: a gateway between a sender and the engine that the hospital has.
 
 use crate::messages::{Person, SECRETS, adt, oru, visit};
-use flows::Folder;
+use flows::{Folder, Gateway, free_address, say_plainly};
 use rusqlite::Connection;
+use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// What an MLLP server of another maker says to its n-th frame: not as we would.
@@ -146,4 +149,264 @@ fn a_transparent_relay_changes_no_byte_even_while_the_store_is_away() {
     for secret in SECRETS {
         assert!(!log.contains(secret), "the log holds a value of a message: {secret}");
     }
+}
+
+/// An engine that tells what it heard, and takes what it is told to.
+struct Desk {
+    address: SocketAddr,
+    heard: Arc<Mutex<Vec<String>>>,
+    /// Refuses messages whose control id begins with `D`.
+    refuses: Arc<AtomicBool>,
+    /// Closes each line unanswered.
+    away: Arc<AtomicBool>,
+}
+
+impl Desk {
+    fn open() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let desk = Self {
+            address: listener.local_addr().expect("an address"),
+            heard: Arc::default(),
+            refuses: Arc::new(AtomicBool::new(true)),
+            away: Arc::default(),
+        };
+        let (heard, refuses, away) = (desk.heard.clone(), desk.refuses.clone(), desk.away.clone());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, heard, refuses, away) = (stream.expect("a line"), heard.clone(), refuses.clone(), away.clone());
+                std::thread::spawn(move || {
+                    while let Some(message) = hear(&mut stream) {
+                        if away.load(Ordering::SeqCst) {
+                            return;
+                        }
+                        let control = message.split('|').nth(9).expect("MSH-10").to_owned();
+                        let code = if control.starts_with('D') && refuses.load(Ordering::SeqCst) { "AE" } else { "AA" };
+                        heard.lock().expect("no panic").push(control.clone());
+                        let reply = format!("\x0bMSH|^~\\&|||||||ACK|1\rMSA|{code}|{control}\r\x1c\r");
+                        if stream.write_all(reply.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        desk
+    }
+
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().expect("no panic").clone()
+    }
+
+    fn until_heard(&self, control: &str, times: usize) {
+        while self.heard().iter().filter(|heard| *heard == control).count() < times {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// One framed message.
+fn hear(stream: &mut TcpStream) -> Option<String> {
+    let mut heard = Vec::new();
+    while !heard.ends_with(&[0x1c, 0x0d]) {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(1) => heard.push(byte[0]),
+            _ => return None,
+        }
+    }
+    String::from_utf8(heard).ok()
+}
+
+/// What `relay list` tells: position, control id, state, last word.
+fn listed(folder: &Folder) -> Vec<(u64, String, String, String)> {
+    let (code, lines, errors) = folder.run(&["relay", "list", "--ndjson"]);
+    assert_eq!(code, 0, "{errors}");
+    let text = |line: &Value, name: &str| line[name].as_str().expect(name).to_owned();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines
+        .map(|line| (line["position"].as_u64().expect("a number"), text(&line, "control_id"), text(&line, "state"), text(&line, "reason")))
+        .collect()
+}
+
+#[test]
+fn after_the_commit_messages_go_in_order_and_what_is_refused_is_given_up_and_sent_again() {
+    let desk = Desk::open();
+    let folder = Folder::new();
+    with_relay(&folder, &format!("to = \"{}\", mode = \"after-commit\", tls = \"none\"", desk.address));
+    let gateway = folder.serve();
+    let mut sender = TcpStream::connect(gateway.address("mllp.plain")).expect("the door opens");
+    let person = Person::ottoline();
+    let mut say = |event: &str, control: &str, code: &str| {
+        let stamp = "20260301093000";
+        let reply = say_plainly(&mut sender, &adt(event, control, stamp, &person, &[])).expect("our own reply");
+        assert!(reply.contains(&format!("MSA|{code}|{control}")), "{reply}");
+    };
+    // D2 is refused three times, and R3 goes; what we cannot translate goes too, what the feed may not say does not.
+    say("A28", "R1", "AA");
+    say("A31", "D2", "AA");
+    say("A31", "R3", "AA");
+    say("A60", "U4", "AA");
+    let report = say_plainly(
+        &mut TcpStream::connect(gateway.address("mllp.plain")).expect("the door opens"),
+        &oru("R5", "20260301093000", &person, "O1", "F", "1"),
+    );
+    assert!(report.expect("a reply").contains("MSA|AR|"));
+    desk.until_heard("U4", 1);
+    assert_eq!(desk.heard(), ["R1", "D2", "D2", "D2", "R3", "U4"]);
+    let settled = |left: usize| loop {
+        let letters = listed(&folder);
+        if letters.len() == left {
+            break letters;
+        }
+    };
+    let dead = settled(1);
+    assert_eq!((dead[0].1.as_str(), dead[0].2.as_str(), dead[0].3.as_str()), ("D2", "dead", "AE"));
+    // Mended there, it is sent again; a repeat of ours is not.
+    desk.refuses.store(false, Ordering::SeqCst);
+    let (code, said, errors) = folder.run(&["relay", "replay", "--dead"]);
+    assert_eq!(code, 0, "{said}{errors}");
+    say("A31", "R3", "AA");
+    desk.until_heard("D2", 4);
+    settled(0);
+    assert_eq!(desk.heard().last().map(String::as_str), Some("D2"));
+    // While the engine does not answer all wait for the first; a person may give it up.
+    desk.away.store(true, Ordering::SeqCst);
+    say("A31", "W6", "AA");
+    say("A31", "W7", "AA");
+    let waiting = settled(2);
+    assert_eq!(waiting.iter().map(|letter| letter.1.as_str()).collect::<Vec<_>>(), ["W6", "W7"]);
+    assert_eq!(folder.run(&["relay", "skip", &waiting[0].0.to_string()]).0, 0);
+    desk.away.store(false, Ordering::SeqCst);
+    desk.until_heard("W7", 1);
+    let left = settled(1);
+    assert_eq!((left[0].1.as_str(), left[0].3.as_str()), ("W6", "skipped"));
+    assert!(!desk.heard().contains(&"W6".to_owned()));
+    assert_eq!(folder.run(&["relay", "skip", "1"]).0, 1, "it does not wait");
+    assert_eq!(folder.run(&["relay", "replay", "99"]).0, 1, "there is no such position");
+    let told = |line: &str| while !gateway.observe("/metrics").1.contains(line) {};
+    told("landbridge_relay_dead_letters{feed=\"old\"} 1\n");
+    told("landbridge_relay_backlog{feed=\"old\"} 0\n");
+    told("landbridge_relay_messages_total{feed=\"old\",result=\"refused\"} 3\n");
+    let events = gateway.app(&folder.token("system/AuditEvent.rs", None)).search("/fhir/AuditEvent?_count=100");
+    let out = events.iter().filter(|event| event["type"]["code"] == "110106").collect::<Vec<_>>();
+    let of_patients = out.iter().filter(|event| event["outcome"] == "0" && event["entity"].to_string().contains("Patient/")).count();
+    assert!(of_patients >= 4, "what went out names its patients: {of_patients}");
+    assert_eq!(out.iter().filter(|event| event["outcome"] == "4" && event["outcomeDesc"] == "AE").count(), 3);
+    assert!(gateway.stop().success());
+    assert_eq!(folder.run(&["audit", "verify"]).0, 0);
+    let log = folder.log();
+    assert!(log.contains("a dead letter"), "{log}");
+    for secret in SECRETS {
+        assert!(!log.contains(secret), "the log holds a value of a message: {secret}");
+    }
+}
+
+/// Rounds of the kill test; `LANDBRIDGE_KILLS` asks for another count.
+const KILLS: usize = 50;
+const SENDERS: usize = 4;
+
+/// What one sender knows: it sends a message again until it is acknowledged.
+struct Ward {
+    person: Person,
+    next: usize,
+}
+
+#[test]
+fn kill_nine_of_either_side_loses_nothing_and_keeps_the_order_of_a_connection() {
+    let kills = std::env::var("LANDBRIDGE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
+    // The next hop is a gateway too, over mutual TLS: its journal is the order in which it took messages.
+    let (near, far) = (Folder::new(), Folder::new());
+    let door = free_address();
+    let in_mllp = std::cell::Cell::new(false);
+    far.edit(|line| {
+        if line.starts_with('[') {
+            in_mllp.set(line == "[mllp.main]");
+        }
+        if in_mllp.get() && line.starts_with("listen") { format!("listen = \"{door}\"") } else { line.into() }
+    });
+    let file = |name: &str| far.path().join(name).to_str().expect("UTF-8 path").to_owned();
+    let relay = format!(
+        "relay = {{ to = \"{door}\", mode = \"after-commit\", tls = {{ ca = \"{}\", certificate = \"{}\", key = \"{}\", server_name = \"localhost\" }} }}",
+        file("tls/ca.pem"),
+        file("clients/pas.pem"),
+        file("clients/pas.key")
+    );
+    near.edit(|line| if line == "[feed.pas]" { format!("{line}\n{relay}") } else { line.into() });
+    let wards: Vec<Mutex<Ward>> = (0..SENDERS).map(|n| Mutex::new(Ward { person: Person::number(n), next: 0 })).collect();
+    let (mut here, mut there) = (None, None);
+    for round in 0..kills {
+        let ours = here.take().unwrap_or_else(|| near.serve());
+        let theirs = there.take().unwrap_or_else(|| far.serve());
+        // Another number of acknowledgements each round, so that the kill meets every stage.
+        let acknowledgements = 3 + (round * 37) % 50;
+        if round % 2 == 0 {
+            send_until(&ours, &wards, acknowledgements, ours.process_id(), acknowledgements);
+            ours.kill();
+            there = Some(theirs);
+        } else {
+            send_until(&ours, &wards, acknowledgements, theirs.process_id(), 2 * acknowledgements);
+            theirs.kill();
+            here = Some(ours);
+        }
+    }
+    let ours = here.take().unwrap_or_else(|| near.serve());
+    let theirs = there.take().unwrap_or_else(|| far.serve());
+    let outbox = Connection::open(near.path().join("data/landbridge.db")).expect("the store");
+    let left = |state: &str| -> i64 {
+        outbox.query_row("SELECT count(*) FROM relay WHERE state = ?1", [state], |row| row.get(0)).expect("a number")
+    };
+    while left("waiting") > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(left("dead"), 0);
+    assert!(ours.stop().success());
+    assert!(theirs.stop().success());
+    let controls = |folder: &Folder| -> Vec<String> {
+        let lines = folder.journal();
+        lines.iter().map(|line| line["control_id"].as_str().expect("a text").to_owned()).collect()
+    };
+    let (sent, taken) = (controls(&near), controls(&far));
+    assert_eq!(sent, taken, "each once, in the order in which it was acknowledged");
+    for ward in &wards {
+        let ward = ward.lock().expect("no sender panicked");
+        let own: Vec<&String> = taken.iter().filter(|control| control.starts_with(&format!("{}-", ward.person.mrn))).collect();
+        let expected: Vec<String> = (0..own.len()).map(|n| format!("{}-{n}", ward.person.mrn)).collect();
+        assert!(own.len() >= ward.next, "nothing acknowledged is lost");
+        assert_eq!(own, expected.iter().collect::<Vec<_>>());
+    }
+    for folder in [&near, &far] {
+        let (code, said, errors) = folder.run(&["audit", "verify"]);
+        assert_eq!(code, 0, "{said}{errors}");
+    }
+}
+
+/// Senders at work; after so many acknowledgements a process is killed, and after so many in all they stop, or their lines break.
+fn send_until(gateway: &Gateway, wards: &[Mutex<Ward>], kill_at: usize, process: u32, stop_at: usize) {
+    let seen = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for ward in wards {
+            let (seen, sender) = (&seen, gateway.try_sender(Some("pas")));
+            scope.spawn(move || {
+                let Ok(mut sender) = sender else { return };
+                let mut ward = ward.lock().expect("one thread a ward");
+                loop {
+                    let n = ward.next;
+                    let control = format!("{}-{n}", ward.person.mrn);
+                    let stamp = format!("202603{:02}{:02}{:02}{:02}", 1 + n / 86_400, n / 3_600 % 24, n / 60 % 60, n % 60);
+                    match sender.send(&adt("A31", &control, &stamp, &ward.person, &[])) {
+                        Ok(reply) => assert!(reply.contains(&format!("MSA|AA|{control}")), "{reply}"),
+                        Err(_) => return,
+                    }
+                    ward.next += 1;
+                    let seen = seen.fetch_add(1, Ordering::SeqCst) + 1;
+                    if seen == kill_at {
+                        std::process::Command::new("kill").args(["-KILL", &process.to_string()]).status().expect("kill is there");
+                    }
+                    if seen >= stop_at {
+                        return;
+                    }
+                }
+            });
+        }
+    });
 }

@@ -75,12 +75,14 @@ pub enum Action {
     Capabilities,
     /// A request that fits no interaction, or was refused before one was known.
     Refused,
-    /// Operators: what shows a frame or a record, journal replay, journal edit, withdraw and its undoing.
+    /// Operators: what shows a frame or a record, journal replay, journal edit, withdraw and its undoing, relay replay and skip.
     JournalShow,
     JournalReplay,
     JournalEdit,
     Withdraw,
     Restore,
+    RelayReplay,
+    RelaySkip,
     /// The gateway itself: start, stop, configuration.
     Start,
     Stop,

@@ -109,6 +109,8 @@ fn pattern(action: Action) -> Pattern {
         Action::JournalEdit => own((LIFECYCLE, "amend", "Amend (Update) Record Lifecycle Event"), &[], AuditEventAction::U),
         Action::Withdraw => own((LIFECYCLE, "deprecate", "Deprecate Record Lifecycle Event"), &[], AuditEventAction::U),
         Action::Restore => own((LIFECYCLE, "reactivate", "Re-activate Record Lifecycle Event"), &[], AuditEventAction::U),
+        Action::RelayReplay => own((LIFECYCLE, "transmit", "Transmit Record Lifecycle Event"), &[], AuditEventAction::E),
+        Action::RelaySkip => own((LIFECYCLE, "deprecate", "Deprecate Record Lifecycle Event"), &[], AuditEventAction::U),
         Action::Start => own(ACTIVITY, &[(DCM, "110120", "Application Start")], AuditEventAction::E),
         Action::Stop => own(ACTIVITY, &[(DCM, "110121", "Application Stop")], AuditEventAction::E),
         Action::Configure => own((DCM, "110113", "Security Alert"), &[(DCM, "110129", "Security Configuration")], AuditEventAction::U),

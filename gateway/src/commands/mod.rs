@@ -15,6 +15,7 @@ mod learn;
 mod operator;
 mod patient;
 mod progress;
+mod relay;
 mod send;
 mod serve;
 mod status;
@@ -79,6 +80,9 @@ enum Command {
     /// The messages behind a patient's record and all that belongs to it, oldest first, each with what it changed (an access
     /// to patient data: it is written down)
     Patient(patient::Arguments),
+    /// What is passed on to next hops: what waits, dead letters, sending again
+    #[command(subcommand)]
+    Relay(relay::Command),
     /// Print a development token for the FHIR API, signed by the issuer key beside the configuration, and nothing else
     Token(token::Arguments),
     /// The audit of all crossings
@@ -106,6 +110,7 @@ impl Cli {
             Command::Journal(command) => journal::run(&options, &command),
             Command::Withdraw(arguments) => withdraw::run(&options, &arguments),
             Command::Patient(arguments) => patient::run(&options, &arguments),
+            Command::Relay(command) => relay::run(&options, &command),
             Command::Token(arguments) => token::run(&options, &arguments),
             Command::Audit(command) => audit::run(&options, &command),
         };

@@ -3,6 +3,7 @@
 use super::feeds::{Door, Feed, Feeds, Peer, Warrant};
 use super::{Judged, Panicked, Replay, Room, Then, guarded};
 use crate::audit::{Action, Entry};
+use crate::config::RelayMode;
 use crate::store::{Arrival, Edit, JournalFilter, Seen, StoreError};
 use bytes::Bytes;
 use contract::{Digest, Envelope, Frame, Issue, IssueCode, Outcome, OutcomeKind, Rank, Rejection, Severity, Translation};
@@ -250,11 +251,20 @@ impl<'a> Case<'a> {
             recipe: self.feed.as_ref().map(|feed| feed.recipe.clone()).unwrap_or_default(),
             entry: self.entry(outcome),
             edit: self.edit().cloned(),
+            relays: self.relays(outcome),
         })
     }
 
     fn edit(&self) -> Option<&Edit> {
         self.replay.as_ref()?.edit.as_ref()
+    }
+
+    /// What the sender was told is ours goes on to the feed's next hop, also what we could not translate; never what it may not say,
+    /// and what we made of it ourselves only when a person says so (`relay replay`).
+    fn relays(&self, outcome: &Outcome) -> bool {
+        let relayed = self.feed.as_ref().is_some_and(|feed| feed.config.relays(RelayMode::AfterCommit).is_some());
+        let accepted = outcome.kind.is_stored() || (outcome.kind != OutcomeKind::Forbidden && outcome.code.as_deref() == Some("AA"));
+        relayed && accepted && self.edit().is_none()
     }
 
     fn message_type(&self) -> String {

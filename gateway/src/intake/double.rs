@@ -16,6 +16,7 @@ use crate::store::{
     Arrival, AuditPage, Effect, FindingRow, JournalFilter, JournalRow, Mend, Mending, Pending, Receipt, Record, Seen, Standing, Store,
     StoreError, Withdrawal,
 };
+use crate::store::outbox::{Backlog, Letter, LetterFilter, Outbox, Tried};
 use bytes::Bytes;
 use contract::{
     Adapter, Class, Contribution, Dialect, Digest, Envelope, Explanation, Frame, IdKey, Issue, IssueCode, Key, Outcome, OutcomeKind, Party,
@@ -25,7 +26,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 /// A store in memory: journal and audit alone.
 pub struct MemoryStore {
@@ -279,6 +280,33 @@ impl Store for Memory {
             format!("{{\"seal\":{},\"at\":\"{at}\"}}", kept.seals)
         });
         Box::pin(std::future::ready(sealed))
+    }
+}
+
+/// Nothing is ever put in: the double stores for other tests.
+impl Outbox for Memory {
+    fn next(&self, _: &str) -> Result<Option<(Letter, Frame)>, StoreError> {
+        Ok(None)
+    }
+
+    fn tried(&self, _: u64, _: Tried, _: Entry) -> Pending<()> {
+        Box::pin(std::future::ready(not_here()))
+    }
+
+    fn again(&self, _: u64, _: Entry) -> Pending<()> {
+        Box::pin(std::future::ready(not_here()))
+    }
+
+    fn letters(&self, _: &LetterFilter, _: usize) -> Result<Vec<Letter>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn backlogs(&self) -> Result<Vec<Backlog>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn posted(&self) -> watch::Receiver<()> {
+        watch::channel(()).1
     }
 }
 

@@ -22,6 +22,7 @@ use crate::listen::tls::{ClientCertificate, Tls};
 use crate::listen::{Entrance, Limits, Proxies};
 use crate::observe::Observer;
 use crate::ops::Ops;
+use crate::relay::Relays;
 use crate::signals::{Asked, Signals};
 use crate::store::Store;
 use reload::{Force, LOOK_INTERVAL, Reload};
@@ -51,6 +52,7 @@ pub struct Running {
     seals: Seals,
     store: Arc<dyn Store>,
     api: Api,
+    relays: Arc<Relays>,
     clock: Clock,
     reload: Reload,
 }
@@ -64,7 +66,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     for feed in intake.feeds().iter() {
         parts.store.activate(feed.name(), &feed.recipe).await.map_err(|error| format!("feed.{}: {error}", feed.name()))?;
     }
-    let Parts { store, api, verifier, dialects, schemas, id_key, clock, metrics } = parts;
+    let Parts { store, outbox, api, verifier, dialects, schemas, id_key, clock, metrics } = parts;
     let limits = Limits {
         connections: config.limits.connections,
         frame_bytes: config.limits.frame_bytes,
@@ -131,6 +133,8 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     let drain = observer_drained.clone();
     let observer_door =
         tokio::spawn(observer_door.serve(observer_drained, move |guest| https::observe(answering.clone(), guest, limits, drain.clone())));
+    let relays = Arc::new(Relays::new(outbox, clock.clone(), metrics.clone()));
+    relays.follow(&intake.feeds()).await;
     let reload = Reload {
         started: config.clone(),
         force: Mutex::new(Force::new(config, dialects, schemas.as_deref())),
@@ -138,12 +142,13 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         tls: reloadable,
         verifier,
         intake,
+        relays: relays.clone(),
         store: store.clone(),
         id_key,
         clock: clock.clone(),
         metrics,
     };
-    Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, clock, reload })
+    Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, relays, clock, reload })
 }
 
 impl Running {
@@ -180,6 +185,7 @@ impl Running {
             left.push("some connections were cut off".to_owned());
             self.doors.shutdown().await;
         }
+        self.relays.stop().await;
         self.api.close().await;
         if let Err(error) = self.store.record(entry(Action::Stop, &self.clock)).await {
             left.push(format!("the stop could not be written down: {error}"));

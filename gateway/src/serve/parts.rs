@@ -10,6 +10,7 @@ use crate::intake::{Feed, Feeds, Intake};
 use crate::observe::Metrics;
 use crate::search::parse::parameters;
 use crate::store::{Mending, Options, SqliteStore};
+use crate::store::outbox::Outbox;
 use contract::{Dialect, IdKey, Key};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 /// What a gateway is made of, besides its configuration.
 pub struct Parts {
     pub store: Arc<dyn Mending>,
+    pub outbox: Arc<dyn Outbox>,
     pub api: Api,
     pub verifier: Verifier,
     /// Of every adapter that a feed names.
@@ -40,7 +42,9 @@ pub fn store(config: &Config) -> Result<Arc<SqliteStore>, String> {
 
 impl Parts {
     /// What stands between the doors and the store. `schemas`: as in the field.
-    pub fn new(config: &Config, schemas: Option<&Path>, store: Arc<dyn Mending>) -> Result<Self, String> {
+    pub fn new<S: Mending + Outbox>(config: &Config, schemas: Option<&Path>, store: Arc<S>) -> Result<Self, String> {
+        let outbox: Arc<dyn Outbox> = store.clone();
+        let store: Arc<dyn Mending> = store;
         let id_key = config.read_id_key()?;
         let clock = Clock::System;
         let verifier = Verifier::new(issuers(&config.issuers)?, clock.clone())?;
@@ -57,7 +61,7 @@ impl Parts {
         let api = Api::new(store.clone(), verifier.clone(), settings)?;
         let dialects = dialects(schemas)?;
         let schemas = schemas.map(Path::to_owned);
-        Ok(Self { store, api, verifier, dialects, schemas, id_key, clock, metrics: Metrics::default() })
+        Ok(Self { store, outbox, api, verifier, dialects, schemas, id_key, clock, metrics: Metrics::default() })
     }
 
     /// The sending corridor; counts what waits in quarantine.

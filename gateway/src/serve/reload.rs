@@ -12,6 +12,7 @@ use crate::intake::{Feeds, Intake};
 use crate::listen::https::Https;
 use crate::listen::tls::Tls;
 use crate::observe::Metrics;
+use crate::relay::Relays;
 use crate::store::Store;
 use contract::{Dialect, IdKey};
 use sha2::{Digest, Sha256};
@@ -31,6 +32,7 @@ pub struct Reload {
     pub tls: Vec<(String, Arc<Tls>)>,
     pub verifier: Verifier,
     pub intake: Intake,
+    pub relays: Arc<Relays>,
     pub store: Arc<dyn Store>,
     pub id_key: IdKey,
     pub clock: Clock,
@@ -154,7 +156,10 @@ impl Reload {
             }
         }
         match self.intake.replace(fresh.1) {
-            Ok(()) => force.dialects = fresh.0,
+            Ok(()) => {
+                force.dialects = fresh.0;
+                self.relays.follow(&self.intake.feeds()).await;
+            }
             Err(error) => self.refused(&part, &error.to_string()).await,
         }
     }

@@ -26,6 +26,7 @@ fn config(folder: &Path, https: &str) -> Config {
 }
 
 fn parts(config: &Config, store: &Memory) -> Parts {
+    let outbox = Arc::new(store.clone());
     let store: Arc<dyn crate::store::Mending> = Arc::new(store.clone());
     let clock = Clock::System;
     let verifier = Verifier::new(Vec::new(), clock.clone()).unwrap();
@@ -41,6 +42,7 @@ fn parts(config: &Config, store: &Memory) -> Parts {
     Parts {
         api: api::Api::new(store.clone(), verifier.clone(), settings).unwrap(),
         store,
+        outbox,
         verifier,
         dialects: vec![Arc::new(Lines("hl7v2")), Arc::new(Lines("cda"))],
         schemas: None,

@@ -1,6 +1,7 @@
 //! Where the corridors meet: journal, state, versions, index and audit, in transactions. Knows neither HTTP nor HL7.
 
 pub mod faults;
+pub mod outbox;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
@@ -133,6 +134,8 @@ pub struct Arrival {
     pub entry: Entry,
     /// Where it is a new version of a frame of the journal: it takes that one's place.
     pub edit: Option<Edit>,
+    /// It is to be passed on to the feed's next hop: in the outbox with the same transaction.
+    pub relays: bool,
 }
 
 /// That a person made a frame from one of the journal.

@@ -159,6 +159,7 @@ pub(super) fn arrival(bytes: &str, outcome: OutcomeKind) -> Arrival {
         recipe: "r1".into(),
         entry: entry(Action::Import),
         edit: None,
+        relays: false,
     }
 }
 

@@ -18,6 +18,7 @@ use rusqlite::{Connection, OptionalExtension};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
+use tokio::sync::watch;
 
 /// Mentions remembered as joined already; beyond it, all are forgotten.
 const MENTIONS_MAX: usize = 200_000;
@@ -38,6 +39,9 @@ pub(super) struct IntakeDesk {
     pub(super) sealing: Option<Heads>,
     /// Recipes that this process made active, each with its feed.
     pub(super) activated: HashSet<(i64, String)>,
+    /// Told of what was put into the outbox, when it is durable.
+    pub(super) outbox: watch::Sender<()>,
+    pub(super) posted: bool,
     pub(super) now: Timestamp,
 }
 
@@ -66,12 +70,16 @@ impl Desk for IntakeDesk {
     fn committed(&mut self) {
         self.ledger.committed();
         self.mentions.committed();
+        if std::mem::take(&mut self.posted) {
+            self.outbox.send_replace(());
+        }
         if let Some(sealing) = self.sealing.take() {
             self.sealed = Some(sealing);
         }
     }
 
     fn rolled_back(&mut self) {
+        self.posted = false;
         self.ledger.rolled_back();
         self.mentions.fresh.clear();
         self.names.forget();
@@ -199,6 +207,9 @@ impl IntakeDesk {
         row.write(connection, &frame, &said)?;
         if let Some(edit) = &arrival.edit {
             mend::note_edit(connection, edit, position, self.now)?;
+        }
+        if arrival.relays {
+            self.post(connection, feed, position)?;
         }
         let mut entry = arrival.entry.clone();
         entry.patients = ids(connection, folded.patients)?;

@@ -14,6 +14,7 @@ mod journal;
 mod ledger;
 mod mend;
 mod names;
+mod outbox;
 mod pool;
 mod query;
 mod read;
@@ -111,6 +112,8 @@ pub struct SqliteStore {
     marking: RandomState,
     search_time: Duration,
     page_bytes: usize,
+    /// Something was put into the outbox.
+    outbox: tokio::sync::watch::Sender<()>,
     intake: Group<IntakeDesk>,
     access_writer: Group<AccessDesk>,
 }
@@ -131,6 +134,7 @@ impl SqliteStore {
         // The last letter tells the file.
         let name = |file: char| format!("{:016x}{file}", options.incarnation);
         let marking = RandomState::new();
+        let outbox = tokio::sync::watch::Sender::new(());
         let desk = IntakeDesk {
             ledger: Ledger::new(name('i'), 0),
             index: index.clone(),
@@ -143,6 +147,8 @@ impl SqliteStore {
             sealed: None,
             sealing: None,
             activated: HashSet::new(),
+            outbox: outbox.clone(),
+            posted: false,
             now: Timestamp::UNIX_EPOCH,
         };
         let start = |error: std::io::Error| StoreError::Unavailable(format!("no thread: {}", error.kind()));
@@ -157,6 +163,7 @@ impl SqliteStore {
             marking,
             search_time: options.search_time,
             page_bytes: options.page_bytes,
+            outbox,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The two files: how they are opened, and their tables, as migrations that run forward on open.
 
+use super::outbox::OUTBOX;
 use crate::store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
@@ -135,7 +136,7 @@ pub(super) struct Layout {
 
 /// Journal, state, versions, index and intake audit.
 pub(super) const LANDBRIDGE_DB: Layout =
-    Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME], &[JOURNAL_FILTERS], &[MENDING]] };
+    Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME], &[JOURNAL_FILTERS], &[MENDING], &[OUTBOX]] };
 /// Access audit.
 pub(super) const ACCESS_DB: Layout = Layout { name: "access.db", migrations: &[&[AUDIT]] };
 

@@ -16,13 +16,13 @@ use tempfile::TempDir;
 
 const SEED: [u8; 32] = [5; 32];
 
-struct Folder {
+pub(super) struct Folder {
     directory: TempDir,
     incarnation: AtomicU64,
 }
 
 impl Folder {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap(), incarnation: AtomicU64::new(0) }
     }
 
@@ -33,11 +33,15 @@ impl Folder {
         options
     }
 
-    fn store(&self) -> SqliteStore {
+    pub(super) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(super) fn store(&self) -> SqliteStore {
         SqliteStore::open(self.options()).unwrap()
     }
 
-    fn verify(&self, seals: Option<&Path>) -> Report {
+    pub(super) fn verify(&self, seals: Option<&Path>) -> Report {
         verify(self.directory.path(), seals, &SealKey::from_seed(&SEED).public()).unwrap()
     }
 }

@@ -1,0 +1,190 @@
+use super::Relays;
+use crate::audit::{Action, Agent, Entry};
+use crate::clock::Clock;
+use crate::config::Relay;
+use crate::mllp::{Line, Receiver, Unacknowledged};
+use crate::observe::Metrics;
+use crate::store::StoreError;
+use crate::store::outbox::{Letter, LetterState, Outbox, Tried};
+use contract::Frame;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
+
+/// Between two attempts: doubled each time.
+const PAUSE_FIRST: Duration = Duration::from_millis(250);
+const PAUSE_LAST: Duration = Duration::from_secs(30);
+/// How often the outbox is looked at for what another process put in.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Passes on for one feed.
+pub struct Deliverer {
+    feed: String,
+    relay: Relay,
+    hop: Arc<Receiver>,
+    outbox: Arc<dyn Outbox>,
+    clock: Clock,
+    metrics: Metrics,
+    stopping: watch::Receiver<bool>,
+    /// Nothing is under way on it.
+    line: Option<Line>,
+    /// The last attempt did not do it: told once, and once that it is over.
+    held_up: bool,
+    told: Option<Instant>,
+}
+
+impl Deliverer {
+    pub fn new(feed: &str, relay: &Relay, hop: Arc<Receiver>, relays: &Relays, stopping: watch::Receiver<bool>) -> Self {
+        Self {
+            feed: feed.to_owned(),
+            relay: relay.clone(),
+            hop,
+            outbox: relays.outbox.clone(),
+            clock: relays.clock.clone(),
+            metrics: relays.metrics.clone(),
+            stopping,
+            line: None,
+            held_up: false,
+            told: None,
+        }
+    }
+
+    pub async fn run(mut self) {
+        let mut posted = self.outbox.posted();
+        let mut pause = Duration::ZERO;
+        while !*self.stopping.borrow() {
+            // Before the look: what comes in between is noticed.
+            posted.borrow_and_update();
+            let (outbox, feed) = (self.outbox.clone(), self.feed.clone());
+            let next = tokio::task::spawn_blocking(move || outbox.next(&feed)).await;
+            let next = next.unwrap_or_else(|_| Err(StoreError::Unavailable("the store broke off".into())));
+            self.tell(matches!(next, Ok(None)));
+            let done = match next {
+                Ok(Some((letter, frame))) => self.attempt(&letter, &frame).await,
+                Ok(None) => {
+                    tokio::select! {
+                        Ok(()) = posted.changed() => {}
+                        () = sleep(LOOK_INTERVAL) => {}
+                        _ = self.stopping.wait_for(|stopping| *stopping) => {}
+                    }
+                    Ok(())
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            match done {
+                Ok(()) => {
+                    if std::mem::take(&mut self.held_up) {
+                        tracing::info!(feed = self.feed, "the next hop takes messages again");
+                    }
+                    pause = Duration::ZERO;
+                }
+                Err(cause) => {
+                    if !std::mem::replace(&mut self.held_up, true) {
+                        tracing::warn!(feed = self.feed, cause, "the next hop did not take a message; it is tried again until it does");
+                    }
+                    pause = (pause * 2).clamp(PAUSE_FIRST, PAUSE_LAST);
+                    tokio::select! {
+                        () = sleep(pause) => {}
+                        _ = self.stopping.wait_for(|stopping| *stopping) => {}
+                    }
+                }
+            }
+        }
+        if let Some(line) = self.line {
+            line.close().await;
+        }
+    }
+
+    /// Sends one message once. `Err`: why it is still its turn.
+    async fn attempt(&mut self, letter: &Letter, frame: &Frame) -> Result<(), String> {
+        let line = match self.line.take() {
+            Some(line) => line,
+            None => {
+                let connected = tokio::select! {
+                    connected = self.hop.connect() => connected,
+                    _ = self.stopping.wait_for(|stopping| *stopping) => return Ok(()),
+                };
+                let stream = connected.inspect_err(|_| self.metrics.relayed(&self.feed, "unreached", 1))?;
+                Line::new(stream, self.relay.reply_time)
+            }
+        };
+        let (state, reason, refused) = match line.send(frame.bytes()).await {
+            Ok((line, acknowledged)) => {
+                self.line = Some(line);
+                let taken = acknowledged.code.is_positive();
+                let state = match taken {
+                    true => LetterState::Delivered,
+                    false if letter.refusals + 1 >= self.relay.refusals => LetterState::Dead,
+                    false => LetterState::Waiting,
+                };
+                self.metrics.relayed(&self.feed, if taken { "delivered" } else { "refused" }, 1);
+                (state, acknowledged.code.to_string(), !taken)
+            }
+            Err(unacknowledged) => {
+                self.metrics.relayed(&self.feed, "unacknowledged", 1);
+                (LetterState::Waiting, word(unacknowledged).to_owned(), false)
+            }
+        };
+        let tried = Tried { state, reason: reason.clone(), sent: true, refused };
+        let entry = self.entry(letter, state, &reason);
+        // Where it cannot be marked as taken it is sent again.
+        self.outbox.tried(letter.position, tried, entry).await.map_err(|error| error.to_string())?;
+        match state {
+            LetterState::Delivered => Ok(()),
+            LetterState::Dead => {
+                let position = letter.position;
+                tracing::error!(
+                    feed = self.feed,
+                    position,
+                    reason,
+                    "a dead letter: the next hop refused it; mend it there, then `relay replay`"
+                );
+                self.told = None;
+                Ok(())
+            }
+            LetterState::Waiting if refused => Err(format!("refused with {reason}")),
+            LetterState::Waiting => Err(reason),
+        }
+    }
+
+    fn entry(&self, letter: &Letter, state: LetterState, reason: &str) -> Entry {
+        Entry {
+            at: self.clock.now(),
+            action: Action::Relay,
+            outcome: if state == LetterState::Delivered { 0 } else { 4 },
+            reason: if state == LetterState::Delivered { String::new() } else { reason.to_owned() },
+            agent: Agent { who: format!("relay:{}", self.feed), address: self.relay.to.clone(), ..Agent::default() },
+            request: format!("{} {}", letter.message_type, letter.control_id),
+            patients: Vec::new(),
+            resources: Vec::new(),
+            issues: 0,
+            count: 1,
+            position: Some(letter.position),
+        }
+    }
+
+    /// Metrics: not more often than the outbox would be looked at anyway.
+    fn tell(&mut self, idle: bool) {
+        if !idle && self.told.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
+            return;
+        }
+        self.told = Some(Instant::now());
+        if let Ok(backlogs) = self.outbox.backlogs() {
+            let own = backlogs.into_iter().find(|backlog| backlog.feed == self.feed);
+            let (waiting, oldest, dead) = own.map_or((0, None, 0), |own| (own.waiting, own.oldest, own.dead));
+            self.metrics.relay(&self.feed, waiting, oldest.map(|at| at.as_second()), dead);
+        }
+    }
+}
+
+/// For the audit and the list.
+fn word(unacknowledged: Unacknowledged) -> &'static str {
+    match unacknowledged {
+        Unacknowledged::Timeout => "timeout",
+        Unacknowledged::Closed => "closed",
+        Unacknowledged::AnothersReply => "anothers-reply",
+        Unacknowledged::NoReply => "no-acknowledgement",
+        Unacknowledged::TooLarge => "reply-too-large",
+    }
+}
