@@ -11,6 +11,7 @@ pub mod audit;
 pub mod client;
 pub mod clock;
 pub mod commands;
+pub mod compare;
 pub mod config;
 pub mod connection;
 pub mod development;

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod clients;
+mod compare;
 mod configuration;
 mod crossing;
 mod edge;

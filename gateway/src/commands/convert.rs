@@ -109,6 +109,12 @@ impl Converted {
     }
 }
 
+/// What one message becomes; or why it becomes nothing.
+pub fn bundle_of(adapter: &dyn Adapter, frame: &Frame, settings: &Settings) -> Result<Json, Vec<Issue>> {
+    let converted = convert(adapter, frame, settings);
+    converted.bundle.ok_or(converted.issues)
+}
+
 /// `convert` neither admits nor holds: what only waits for a person is told as untranslatable.
 fn convert(adapter: &dyn Adapter, frame: &Frame, settings: &Settings) -> Converted {
     let translated = adapter.envelope(frame).and_then(|envelope| {

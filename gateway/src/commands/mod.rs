@@ -2,6 +2,7 @@
 
 mod audit;
 mod check;
+mod compare;
 mod config;
 mod convert;
 mod demo;
@@ -70,6 +71,7 @@ enum Command {
     Status(status::Arguments),
     /// What a person in charge should know, in plain words: safe, needs attention, unsafe; and what to do, and who
     Findings(findings::Arguments),
+    Compare(compare::Arguments),
     /// Tell for one message where each FHIR element comes from, and which values went nowhere
     Explain(explain::Arguments),
     /// What arrived, what became of it, what waits; and judging again
@@ -103,6 +105,7 @@ impl Cli {
             Command::Convert(arguments) => convert::run(&options, &arguments),
             Command::Learn(arguments) => learn::run(&arguments),
             Command::Send(arguments) => send::run(&arguments),
+            Command::Compare(arguments) => compare::run(&options, &arguments),
             Command::Edge(arguments) => edge::run(&arguments),
             Command::Status(arguments) => status::run(&options, &arguments),
             Command::Findings(arguments) => findings::run(&options, &arguments),
