@@ -48,7 +48,8 @@ fn stand_in(json: &mut Json) {
 
 fn through_the_model(resource: &Json) -> Option<Value> {
     let typed: Resource = serde_json::from_str(&resource.to_string()).ok()?;
-    serde_json::to_value(typed).ok()
+    // By way of the bytes: written straight into a `Value`, every resource would be compiled a second time.
+    serde_json::from_slice(&crate::written(&typed).ok()?).ok()
 }
 
 /// The model's own words may hold a value, so the element is found by leaving one after the other away.
