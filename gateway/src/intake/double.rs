@@ -12,11 +12,11 @@ use crate::config;
 use crate::observe::Metrics;
 use crate::refusals::Refusals;
 use crate::search::{Page, Query, Version};
+use crate::store::outbox::{Backlog, Letter, LetterFilter, Outbox, Tried};
 use crate::store::{
     Arrival, AuditPage, Effect, FindingRow, JournalFilter, JournalRow, Mend, Mending, Pending, Receipt, Record, Seen, Standing, Store,
     StoreError, Withdrawal,
 };
-use crate::store::outbox::{Backlog, Letter, LetterFilter, Outbox, Tried};
 use bytes::Bytes;
 use contract::{
     Adapter, Class, Contribution, Dialect, Digest, Envelope, Explanation, Frame, IdKey, Issue, IssueCode, Key, Outcome, OutcomeKind, Party,
