@@ -2,6 +2,7 @@
 
 use crate::config::{self, Config};
 use crate::development;
+use crate::store::outbox::Backlog;
 use crate::store::{AppWatch, FeedWatch, FindingRow, Store, StoreError};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
@@ -22,6 +23,7 @@ pub struct Facts {
     pub development: Vec<PathBuf>,
     pub feeds: Vec<FeedWatch>,
     pub apps: Vec<AppWatch>,
+    pub backlogs: Vec<Backlog>,
     /// What folding noticed.
     pub noticed: Vec<FindingRow>,
     /// Seals and store lie on one volume.
@@ -63,6 +65,7 @@ impl Facts {
             seals_stay: same_volume(&config.seals, &config.store_directory),
             feeds: watch.feeds,
             apps: watch.apps,
+            backlogs: watch.backlogs,
             last_seal: watch.last_seal,
             config,
         })

@@ -14,6 +14,8 @@ const HABIT_DAYS_MIN: u64 = 5;
 /// How many times the usual pause a silence is.
 const SILENCE_TIMES: i64 = 10;
 const SILENCE_SECONDS_MIN: i64 = 15 * 60;
+/// So long a message may wait for the next hop.
+const RELAY_SECONDS_MAX: i64 = 15 * 60;
 /// Of the latest messages, in percent.
 const SHARE_MIN: u64 = 5;
 /// A step in a sender's count that is larger starts it anew.
@@ -29,6 +31,7 @@ const SECURITY: &str = "security staff";
 pub fn judge(facts: &Facts) -> Vec<Concern> {
     let mut found = Vec::new();
     plain(facts, &mut found);
+    relays(facts, &mut found);
     certificates(facts, &mut found);
     development(facts, &mut found);
     for feed in &facts.feeds {
@@ -74,6 +77,65 @@ fn plain(facts: &Facts, found: &mut Vec<Concern>) {
             "A false message would be stored as the sender's own word.",
             edge,
         ));
+    }
+}
+
+/// What is passed on, and what is not.
+fn relays(facts: &Facts, found: &mut Vec<Concern>) {
+    for feed in facts.config.feeds.values() {
+        let Some(relay) = feed.relay.as_ref().filter(|relay| relay.files.ca.is_none()) else { continue };
+        let host = relay.to.rsplit_once(':').map_or(relay.to.as_str(), |(host, _)| host);
+        let local = matches!(host, "localhost" | "[::1]") || host.starts_with("127.");
+        found.push(Concern {
+            state: if local { State::NeedsAttention } else { State::Unsafe },
+            kind: "plaintext-relay",
+            about: format!("feed {}", feed.name),
+            what: format!("What feed {} sends is passed on to {} in the clear.", feed.name, relay.to),
+            meaning: if local {
+                "Programs on this machine can read or alter it."
+            } else {
+                "Anyone on the network between can read or alter it."
+            }
+            .into(),
+            act: "give the relay `tls`, and the next hop a certificate; or put its own TLS proxy before it".into(),
+            who: ENGINEER,
+            since: None,
+            count: None,
+        });
+    }
+    for backlog in &facts.backlogs {
+        let concern = |kind, what: String, meaning: &str, act: &str, since, count| Concern {
+            state: State::NeedsAttention,
+            kind,
+            about: format!("feed {}", backlog.feed),
+            what,
+            meaning: meaning.into(),
+            act: act.into(),
+            who: ENGINEER,
+            since,
+            count: Some(count),
+        };
+        let waits = backlog.oldest.map(|oldest| facts.now.as_second() - oldest.as_second()).filter(|seconds| *seconds >= RELAY_SECONDS_MAX);
+        if let Some(seconds) = waits {
+            found.push(concern(
+                "relay-waits",
+                format!("Messages of feed {} wait for the next hop for {}.", backlog.feed, span(seconds)),
+                "Who stands behind it does not hear of these patients meanwhile; nothing is lost.",
+                "look whether the next hop runs and is reached; `landbridge relay list` tells what it said last",
+                backlog.oldest,
+                backlog.waiting,
+            ));
+        }
+        if backlog.dead > 0 {
+            found.push(concern(
+                "relay-dead-letters",
+                format!("The next hop of feed {} refused messages so often that they were set aside.", backlog.feed),
+                "Who stands behind it has not what they say.",
+                "`landbridge relay list` tells why; mend it there or here, then `landbridge relay replay`",
+                None,
+                backlog.dead,
+            ));
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 use super::facts::{Certificate, Part};
 use super::*;
-use crate::config::Config;
+use crate::config::{Config, Relay, RelayMode};
 use crate::development;
 use crate::state::Finding;
+use crate::store::outbox::Backlog;
 use crate::store::{AppWatch, FeedWatch, FindingRow, Waiting};
 use contract::Sequence;
 
@@ -35,6 +36,7 @@ fn sound() -> Facts {
         development: Vec::new(),
         feeds: vec![feed],
         apps: Vec::new(),
+        backlogs: Vec::new(),
         noticed: Vec::new(),
         seals_stay: false,
         last_seal: Some(at("2026-03-31T12:29:00Z")),
@@ -82,6 +84,26 @@ fn a_plain_feed_is_unsafe_twice_over_and_less_so_on_loopback() {
     assert!(lab.starts_with("UNSAFE          Feed lab is not encrypted.") && lab.contains("Since 3 March 2026, 41,204 times."), "{lab}");
     assert!(plain("127.0.0.1:2575").iter().all(|concern| concern.state == State::NeedsAttention));
     assert!(headline(&found).starts_with("Unsafe: 4 findings"));
+}
+
+#[test]
+fn a_relay_is_told_where_it_is_plain_waits_or_has_given_up() {
+    let relay = |to: &str| Relay {
+        to: to.into(),
+        mode: RelayMode::AfterCommit,
+        files: crate::mllp::Files::default(),
+        refusals: 3,
+        reply_time: std::time::Duration::from_secs(60),
+    };
+    let with = |to: &str| changed(|facts| facts.config.feeds.get_mut("lab").unwrap().relay = Some(relay(to)));
+    assert_eq!((with("engine:2575").state, with("engine:2575").kind), (State::Unsafe, "plaintext-relay"));
+    assert_eq!(with("127.0.0.1:2575").state, State::NeedsAttention);
+    let backlog = |oldest: &str, dead| Backlog { feed: "lab".into(), waiting: 12, oldest: Some(at(oldest)), dead };
+    let waits = changed(|facts| facts.backlogs.push(backlog("2026-03-31T12:00:00Z", 0)));
+    assert_eq!((waits.kind, waits.count), ("relay-waits", Some(12)));
+    assert!(waits.what.contains("for 30 min"), "{}", waits.what);
+    assert_eq!(changed(|facts| facts.backlogs.push(backlog("2026-03-31T12:29:00Z", 2))).kind, "relay-dead-letters");
+    none(|facts| facts.backlogs.push(backlog("2026-03-31T12:29:00Z", 0)));
 }
 
 #[test]

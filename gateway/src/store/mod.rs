@@ -364,6 +364,8 @@ pub struct Watch {
     pub feeds: Vec<FeedWatch>,
     /// Apps with tokens that reach every patient and are bound to no certificate, of late.
     pub apps: Vec<AppWatch>,
+    /// What waits for the next hop of a relay, by feed.
+    pub backlogs: Vec<outbox::Backlog>,
     /// When the audit was sealed last.
     pub last_seal: Option<Timestamp>,
 }

@@ -250,7 +250,7 @@ impl Store for SqliteStore {
     fn watch(&self, now: Timestamp) -> Result<Watch, StoreError> {
         let apps = self.access.read(|connection| watch::apps(connection))?;
         let (feeds, last_seal) = self.landbridge.read(|connection| Ok((watch::feeds(connection, now)?, watch::last_seal(connection)?)))?;
-        Ok(Watch { feeds, apps, last_seal })
+        Ok(Watch { feeds, apps, backlogs: super::outbox::Outbox::backlogs(self)?, last_seal })
     }
 
     fn ready(&self) -> Pending<()> {
