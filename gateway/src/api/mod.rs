@@ -160,11 +160,6 @@ impl Crossing {
         let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
         let agent = Agent { who: UNKNOWN.into(), address: connection.address.clone(), ..Agent::default() };
         let entry = Entry {
-            at,
-            action: Action::Refused,
-            outcome: 0,
-            reason: String::new(),
-            agent,
             request: format!(
                 "{} {}",
                 parts.method,
@@ -173,11 +168,7 @@ impl Crossing {
                     None => target.to_owned(),
                 }
             ),
-            patients: Vec::new(),
-            resources: Vec::new(),
-            issues: 0,
-            count: 1,
-            position: None,
+            ..Entry::new(at, Action::Refused, agent)
         };
         Self { action: Some(Action::Refused), entry }
     }

@@ -39,6 +39,25 @@ pub struct Entry {
     pub position: Option<u64>,
 }
 
+impl Entry {
+    /// One event that went well, of which nothing more is known.
+    pub fn new(at: Timestamp, action: Action, agent: Agent) -> Self {
+        Self {
+            at,
+            action,
+            outcome: 0,
+            reason: String::new(),
+            agent,
+            request: String::new(),
+            patients: Vec::new(),
+            resources: Vec::new(),
+            issues: 0,
+            count: 1,
+            position: None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agent {

@@ -17,19 +17,7 @@ pub fn agent() -> Agent {
 }
 
 pub fn entry(action: Action, request: String, position: Option<u64>, at: Timestamp) -> Entry {
-    Entry {
-        at,
-        action,
-        outcome: 0,
-        reason: String::new(),
-        agent: agent(),
-        request,
-        patients: Vec::new(),
-        resources: Vec::new(),
-        issues: 0,
-        count: 1,
-        position,
-    }
+    Entry { request, position, ..Entry::new(at, action, agent()) }
 }
 
 /// The name of a user in the lines of passwd(5).

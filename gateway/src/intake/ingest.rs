@@ -143,17 +143,10 @@ impl Ingest {
             None => Agent { who: "unknown".into(), address: connection.address.clone(), ..Agent::default() },
         };
         let entry = Entry {
-            at: room.clock.now(),
-            action: Action::Refused,
             outcome: 4,
             reason: refusal.word().to_owned(),
-            agent,
             request: format!("{} {}", parts.method, &path[..path.floor_char_boundary(PATH_BYTES_MAX)]),
-            patients: Vec::new(),
-            resources: Vec::new(),
-            issues: 0,
-            count: 1,
-            position: None,
+            ..Entry::new(room.clock.now(), Action::Refused, agent)
         };
         let recorded = match peer {
             Some(_) => room.store.record(entry).await,

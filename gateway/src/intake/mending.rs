@@ -24,19 +24,7 @@ fn hospital(messages: &[Sent]) -> Hospital {
 fn withdrawal(position: u64, restores: bool) -> Withdrawal {
     let action = if restores { Action::Restore } else { Action::Withdraw };
     let agent = Agent { who: "os:wren".into(), ..Agent::default() };
-    let entry = Entry {
-        at: clock().now(),
-        action,
-        outcome: 0,
-        reason: String::new(),
-        agent,
-        request: String::new(),
-        patients: Vec::new(),
-        resources: Vec::new(),
-        issues: 0,
-        count: 1,
-        position: None,
-    };
+    let entry = Entry::new(clock().now(), action, agent);
     Withdrawal { position, restores, because: "a test message".into(), entry }
 }
 

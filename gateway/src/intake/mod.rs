@@ -212,17 +212,14 @@ impl Intake {
     /// Writes down that a connection was refused in TLS: `reason` is of a closed list. There is no answer to hold back.
     pub async fn unauthenticated(&self, listener: &str, address: SocketAddr, reason: &'static str) {
         let entry = Entry {
-            at: self.room.clock.now(),
-            action: Action::Refused,
             outcome: 4,
             reason: reason.to_owned(),
-            agent: Agent { who: "unknown".into(), address: address.to_string(), ..Agent::default() },
             request: listener.to_owned(),
-            patients: Vec::new(),
-            resources: Vec::new(),
-            issues: 0,
-            count: 1,
-            position: None,
+            ..Entry::new(
+                self.room.clock.now(),
+                Action::Refused,
+                Agent { who: "unknown".into(), address: address.to_string(), ..Agent::default() },
+            )
         };
         if let Err(error) = self.room.refusals.record(&address.ip().to_string(), reason, entry).await {
             self.room.metrics.audit_failure();

@@ -24,18 +24,6 @@ impl Intake {
     }
 
     fn relaying(&self) -> Entry {
-        Entry {
-            at: self.room.clock.now(),
-            action: Action::Relay,
-            outcome: 0,
-            reason: String::new(),
-            agent: Agent { who: "system".into(), ..Agent::default() },
-            request: String::new(),
-            patients: Vec::new(),
-            resources: Vec::new(),
-            issues: 0,
-            count: 1,
-            position: None,
-        }
+        Entry::new(self.room.clock.now(), Action::Relay, Agent { who: "system".into(), ..Agent::default() })
     }
 }

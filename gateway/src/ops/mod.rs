@@ -91,17 +91,8 @@ impl Ops {
         let request = format!("{} {target}", parts.method);
         let agent = Agent { who: "unknown".into(), address: connection.address.clone(), ..Agent::default() };
         let mut entry = Entry {
-            at: self.room.clock.now(),
-            action: Action::Refused,
-            outcome: 0,
-            reason: String::new(),
-            agent,
             request: request[..request.floor_char_boundary(REQUEST_BYTES_MAX)].to_owned(),
-            patients: Vec::new(),
-            resources: Vec::new(),
-            issues: 0,
-            count: 1,
-            position: None,
+            ..Entry::new(self.room.clock.now(), Action::Refused, agent)
         };
         // Who asks, before anything is said about what is here.
         let operator = match self.room.operator(&parts.headers, connection) {

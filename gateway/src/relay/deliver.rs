@@ -150,17 +150,15 @@ impl Deliverer {
 
     fn entry(&self, letter: &Letter, state: LetterState, reason: &str) -> Entry {
         Entry {
-            at: self.clock.now(),
-            action: Action::Relay,
             outcome: if state == LetterState::Delivered { 0 } else { 4 },
             reason: if state == LetterState::Delivered { String::new() } else { reason.to_owned() },
-            agent: Agent { who: format!("relay:{}", self.feed), address: self.relay.to.clone(), ..Agent::default() },
             request: format!("{} {}", letter.message_type, letter.control_id),
-            patients: Vec::new(),
-            resources: Vec::new(),
-            issues: 0,
-            count: 1,
             position: Some(letter.position),
+            ..Entry::new(
+                self.clock.now(),
+                Action::Relay,
+                Agent { who: format!("relay:{}", self.feed), address: self.relay.to.clone(), ..Agent::default() },
+            )
         }
     }
 

@@ -216,17 +216,5 @@ fn refuse_development_material(config: &Config) -> Result<(), String> {
 }
 
 fn entry(action: Action, clock: &Clock) -> Entry {
-    Entry {
-        at: clock.now(),
-        action,
-        outcome: 0,
-        reason: String::new(),
-        agent: Agent { who: "system".into(), ..Agent::default() },
-        request: String::new(),
-        patients: Vec::new(),
-        resources: Vec::new(),
-        issues: 0,
-        count: 1,
-        position: None,
-    }
+    Entry::new(clock.now(), action, Agent { who: "system".into(), ..Agent::default() })
 }

@@ -133,17 +133,8 @@ impl Message {
 
 pub(super) fn entry(action: Action) -> Entry {
     Entry {
-        at: at("2026-03-01T12:00:00Z"),
-        action,
-        outcome: 0,
-        reason: String::new(),
-        agent: Agent { who: "feed:pas".into(), ..Agent::default() },
         request: "ADT^A01 1".into(),
-        patients: Vec::new(),
-        resources: Vec::new(),
-        issues: 0,
-        count: 1,
-        position: None,
+        ..Entry::new(at("2026-03-01T12:00:00Z"), action, Agent { who: "feed:pas".into(), ..Agent::default() })
     }
 }
 
