@@ -74,7 +74,11 @@ impl Adapter for FhirAdapter {
             control_id: message.text(&["identifier", "value"]).filter(|_| message.bundle.is_some()).unwrap_or_default().to_owned(),
             sender: Party::default(),
             receiver: Party::default(),
-            processing: if is_test(&message.root) { Processing::Training } else { Processing::Production },
+            processing: if is_test(&message.root) || entries(&message.root).any(is_test) {
+                Processing::Training
+            } else {
+                Processing::Production
+            },
             sent,
             version: "4.0.1".into(),
             head: Bytes::new(),
@@ -145,7 +149,12 @@ impl FhirAdapter {
     }
 }
 
-/// Whether a message says of itself that it is for a test.
+/// The resources of a Bundle.
+fn entries(root: &Json) -> impl Iterator<Item = &Json> {
+    root.get("entry").map(Json::each).unwrap_or_default().iter().filter_map(|entry| entry.get("resource"))
+}
+
+/// Whether a message or a resource says of itself that it is for a test.
 fn is_test(root: &Json) -> bool {
     let Some(meta) = root.get("meta") else { return false };
     let codings = ["security", "tag"].into_iter().filter_map(|name| meta.get(name)).flat_map(Json::each);

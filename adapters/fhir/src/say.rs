@@ -50,12 +50,7 @@ impl<'m> Saying<'m> {
         if let Some(meta) = body.get_mut("meta") {
             OURS.iter().for_each(|name| drop(meta.remove(name)));
         }
-        let div = body.get("text").and_then(|text| text.get("div")).and_then(Json::as_str);
-        if div.is_some_and(|div| !narrative::is_safe(div)) {
-            let reason = "the narrative is not within FHIR's subset of XHTML: it was left out, and stands in the message alone";
-            self.note(Severity::Warning, IssueCode::Altered, format!("{place}.text.div"), reason);
-            body.remove("text");
-        }
+        self.keep_safe(&mut body, &place);
         self.follow(&mut body, &place, "");
         let key = self.identities.of(number).clone();
         let rank = self.rank(part);
@@ -79,6 +74,23 @@ impl<'m> Saying<'m> {
         }
         if part.kind == "Patient" {
             self.replaces(part, &key, rank, &place);
+        }
+    }
+
+    /// Leaves out each narrative that may not be shown: the resource's, and those of sections and contained resources.
+    fn keep_safe(&mut self, json: &mut Json, place: &str) {
+        let div = json.get("text").and_then(|text| text.get("div")).and_then(Json::as_str);
+        if div.is_some_and(|div| !narrative::is_safe(div)) {
+            let reason = "the narrative is not within FHIR's subset of XHTML: it was left out, and stands in the message alone";
+            self.note(Severity::Warning, IssueCode::Altered, format!("{place}.text.div"), reason);
+            json.remove("text");
+        }
+        match json {
+            Json::Array(elements) => {
+                elements.iter_mut().enumerate().for_each(|(at, value)| self.keep_safe(value, &format!("{place}[{at}]")));
+            }
+            Json::Object(members) => members.iter_mut().for_each(|(name, value)| self.keep_safe(value, &format!("{place}.{name}"))),
+            _ => {}
         }
     }
 

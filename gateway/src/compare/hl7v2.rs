@@ -41,7 +41,9 @@ fn valued(bytes: &[u8]) -> Result<BTreeMap<Place, String>, Issue> {
     let (mut found, mut count) = (BTreeMap::new(), BTreeMap::<&str, usize>::new());
     for line in text.split(['\r', '\n']).filter(|line| !line.is_empty()) {
         let mut fields = line.split(char::from(delimiters.field));
-        let segment = fields.next().unwrap_or_default();
+        // A line that breaks a free text is no segment, and its words are a patient's: they are no name to be shown.
+        let is_name = |name: &&str| name.len() == 3 && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+        let segment = fields.next().filter(is_name).unwrap_or("???");
         let occurrence = count.entry(segment).and_modify(|count| *count += 1).or_insert(1);
         // MSH-1 is the separator itself, and MSH-2 the others.
         let (first, passed_over) = if segment == "MSH" { (2, 1) } else { (1, 0) };

@@ -15,6 +15,8 @@ use crate::findings::{Facts, judge};
 use crate::intake::Intake;
 use crate::refusals::Refusals;
 use crate::store::{Edit, Mending, StoreError, Withdrawal};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use contract::{Class, Contribution, Frame, IdKey, Json, Key, OutcomeKind};
 use http_body_util::{BodyExt, Full, Limited};
@@ -175,6 +177,13 @@ impl Room {
             }
             Route::Edit(of) => {
                 let frame = order.frame.clone().ok_or_else(|| invalid("frame: the new version as text"))?;
+                let store = self.store.clone();
+                let stored = tokio::task::spawn_blocking(move || store.frame(of)).await.map_err(|_| unavailable())??.ok_or_else(none)?.1;
+                if std::str::from_utf8(stored.bytes()).is_err() {
+                    return Err(conflict(
+                        "the frame is in another character set than UTF-8, and text would alter it: use `landbridge journal edit`",
+                    ));
+                }
                 let edit = Edit { of, who: entry.agent.who.clone(), because: because()? };
                 let answer = self.intake.edit(Frame::new(frame.into_bytes()), edit, order.release).await;
                 Ok(judged(&answer.map_err(|reason| conflict(&reason))?))
@@ -218,7 +227,10 @@ impl Room {
                 let mut body = told::row(&row);
                 body.set("issues", Json::Array(issues.iter().map(told::issue).collect()));
                 body.set("mends", Json::Array(self.store.mends(at)?.iter().map(told::mend).collect()));
-                body.set("frame", Json::from(String::from_utf8_lossy(frame.bytes()).into_owned()));
+                match std::str::from_utf8(frame.bytes()) {
+                    Ok(text) => body.set("frame", Json::from(text)),
+                    Err(_) => body.set("frame_base64", Json::from(STANDARD.encode(frame.bytes()))),
+                }
                 told(body, self.named(at)?)
             }
             Route::Preview(at, restores) => {

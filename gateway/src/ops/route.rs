@@ -63,6 +63,10 @@ impl Route {
     pub fn parse(method: &str, path: &str, query: &str) -> Result<Self, Unfit> {
         let segments: Vec<&str> = path.strip_prefix(PREFIX).ok_or(Unfit::Path)?.split('/').collect();
         let parameters = pairs(query).ok_or_else(|| Unfit::Parameter("the query is not URL-encoded UTF-8 text".into()))?;
+        let bare = matches!(segments.as_slice(), ["findings"] | ["journal", _] | ["patient", _]) || method == "POST";
+        if bare && !parameters.is_empty() {
+            return Err(Unfit::Parameter("no parameter is known here; what a POST asks stands in its body".into()));
+        }
         let position = |text: &str| text.parse().map_err(|_| Unfit::Path);
         let (allow, route): (_, fn(u64) -> Self) = match segments.as_slice() {
             ["findings"] => return get(method, Self::Findings),
@@ -242,9 +246,16 @@ mod tests {
             "/ops/journal?after=-1",
             "/ops/patient",
             "/ops/journal/7/withdraw?yes=true",
+            "/ops/journal/7?raw=true",
+            "/ops/findings?x=1",
         ] {
             assert!(matches!(parse("GET", target), Err(Unfit::Parameter(_))), "{target}");
         }
+    }
+
+    #[test]
+    fn an_order_asks_by_its_body_alone() {
+        assert!(matches!(parse("POST", "/ops/journal/7/withdraw?restore=true"), Err(Unfit::Parameter(_))));
     }
 
     #[test]

@@ -232,6 +232,8 @@ fn what_is_not_r4_or_not_whole_is_refused_with_every_place() {
 fn what_is_for_a_test_is_held_and_what_is_undated_ranks_below() {
     let tested = r#"{"resourceType":"Patient","id":"a","meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}]},"active":true}"#;
     assert_eq!(adapter().envelope(&frame(tested)).unwrap().processing, Processing::Training);
+    let bundled = format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{{"resource":{tested}}}]}}"#);
+    assert_eq!(adapter().envelope(&frame(&bundled)).unwrap().processing, Processing::Training);
     let undated = said(r#"{"resourceType":"Observation","status":"preliminary","code":{"text":"x"}}"#).unwrap();
     let codes: Vec<IssueCode> = undated.issues.iter().map(|issue| issue.code).collect();
     assert_eq!(codes, [IssueCode::Identity, IssueCode::Time]);
@@ -240,6 +242,13 @@ fn what_is_for_a_test_is_held_and_what_is_undated_ranks_below() {
     let left = said(unsafe_text).unwrap();
     assert_eq!(left.issues[0].place, "Basic.text.div");
     assert!(whole(&left, &own("Basic", "a")).get("text").is_none());
+    let script = "<div xmlns='http://www.w3.org/1999/xhtml'><script/></div>";
+    let hidden = format!(
+        r#"{{"resourceType":"Basic","id":"b","code":{{"text":"x"}},"contained":[{{"resourceType":"Basic","id":"c","code":{{"text":"x"}},"text":{{"status":"generated","div":"{script}"}}}}]}}"#
+    );
+    let left = said(&hidden).unwrap();
+    assert_eq!(left.issues[0].place, "Basic.contained[0].text.div");
+    assert!(!whole(&left, &own("Basic", "b")).to_string().contains("script"));
 }
 
 #[test]
