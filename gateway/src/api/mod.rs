@@ -414,7 +414,7 @@ fn format(parameters: &[(String, String)]) -> Option<&str> {
 }
 
 /// A query or a form with the values left out that are secrets wherever they stand: some clients put them here.
-fn withheld(encoded: &str) -> String {
+pub(crate) fn withheld(encoded: &str) -> String {
     const SECRETS: [&str; 9] = [
         "access_token",
         "id_token",

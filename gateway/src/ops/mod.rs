@@ -7,6 +7,7 @@ pub mod told;
 pub use route::PREFIX;
 
 use crate::access::{Principal, Verifier};
+use crate::api::withheld;
 use crate::audit::{Action, Agent, Entry};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -89,8 +90,8 @@ impl Ops {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let (parts, body) = request.into_parts();
-        let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
-        let request = format!("{} {target}", parts.method);
+        let query = parts.uri.query().map(|query| format!("?{}", withheld(query))).unwrap_or_default();
+        let request = format!("{} {}{query}", parts.method, parts.uri.path());
         let agent = Agent { who: "unknown".into(), address: connection.address.clone(), ..Agent::default() };
         let mut entry = Entry {
             request: request[..request.floor_char_boundary(REQUEST_BYTES_MAX)].to_owned(),
@@ -123,6 +124,7 @@ impl Ops {
         .await;
         let (response, is_written) = match done {
             Ok(told) => {
+                entry.outcome = if told.status.is_server_error() { 8 } else { 0 };
                 entry.patients = told.patients;
                 (json(told.status, "application/json", &told.body), told.is_written)
             }

@@ -102,7 +102,10 @@ impl IntakeDesk {
     }
 
     fn tried(&mut self, connection: &Connection, at: u64, tried: &Tried, entry: Entry) -> Result<(), StoreError> {
-        let sql = "UPDATE relay SET state = ?2, reason = ?3, tries = tries + ?4, refusals = refusals + ?5 WHERE position = ?1";
+        // What was set aside while it was under way stays so, unless the next hop took it; and what it took is not set aside.
+        let sql = "UPDATE relay SET state = iif(?2 = 'delivered' OR state = 'waiting', ?2, state),
+                       reason = iif(?2 = 'delivered' OR state = 'waiting', ?3, reason), tries = tries + ?4, refusals = refusals + ?5
+                   WHERE position = ?1";
         let changed = connection
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute((position(at), tried.state.word(), &tried.reason, tried.sent, tried.refused)))?;
