@@ -50,7 +50,7 @@ fn refer(relations: &mut [Json], replaced: &[(String, Address)]) {
 
 /// What the document says in the sets that it is in.
 fn sets(slots: &Slots) -> Vec<(Register, Json)> {
-    let set = |(slot, held): (&Slot, &Held)| match (slot, &held.value) {
+    let set = |(slot, held): (&Slot, &Held)| match (slot, held.value.as_deref()) {
         (Slot::Shared { register, name }, Some(value)) if &**register == "document-set" => {
             Some((Register::Shared { register: register.clone(), name: name.clone() }, value.clone()))
         }

@@ -12,7 +12,7 @@ use contract::{Authority, Json, Name, Rank, Slot, Statement};
 pub(super) fn lay(slots: &Slots, body: &mut Json) {
     let mut moves: Vec<Move<'_>> = slots
         .iter()
-        .filter_map(|(slot, held)| match (slot, &held.value) {
+        .filter_map(|(slot, held)| match (slot, held.value.as_deref()) {
             (Slot::Move { at, event, .. }, Some(value)) => Some(Move { at: *at, event, rank: held.rank, value }),
             _ => None,
         })
@@ -72,7 +72,7 @@ pub(super) fn is_over(slots: &Slots, said: &[Statement]) -> bool {
         _ => None,
     });
     let Some(admitted) = admitted.max() else { return false };
-    slots.iter().any(|(slot, held)| match (slot, &held.value) {
+    slots.iter().any(|(slot, held)| match (slot, held.value.as_deref()) {
         (Slot::Move { at, event, .. }, Some(value)) => &**event == "A03" && is(value, "finished") && *at < admitted,
         _ => false,
     }) && !slots.keys().any(|slot| matches!(slot, Slot::Move { event, at, .. } if &**event == "A13" && *at <= admitted))

@@ -76,7 +76,7 @@ impl Finding {
 /// Whether a statement gives a resource to another patient than the slots do, before it is joined.
 pub(super) fn of_statement(statement: &Statement, slots: &Slots) -> Option<Finding> {
     let is_subject = matches!(&statement.slot, Slot::Element(name) if matches!(&**name, "subject" | "patient"));
-    let other = || slots.get(&statement.slot).is_some_and(|held| held.value.is_some() && held.value != statement.value);
+    let other = || slots.get(&statement.slot).is_some_and(|held| held.value.is_some() && held.value.as_deref() != statement.value.as_ref());
     (is_subject && statement.value.is_some() && other()).then_some(Finding::SubjectChanged)
 }
 

@@ -26,6 +26,7 @@ pub use slots::{Held, Slots, decode, encode, join};
 use contract::{Authority, Class, Contribution, IdKey, Json, Key, Membership, Name, Rank, Slot, Statement, Translation};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// `Type/id`.
 pub type Address = Name;
@@ -134,7 +135,7 @@ pub fn refold<L: Loader>(
             if let Some(found) = findings::of_statement(statement, &resource.slots) {
                 findings.entry(address.clone()).or_default().insert(found);
             }
-            if !join(&mut resource.slots, statement) {
+            if !join(Arc::make_mut(&mut resource.slots), statement) {
                 continue;
             }
             changed = true;
@@ -197,7 +198,7 @@ pub fn refold<L: Loader>(
         resource.registers(&address);
         Change {
             key: resource.key,
-            slots: resource.slots,
+            slots: Arc::unwrap_or_clone(resource.slots),
             is_new: !resource.stored,
             is_gone: resource.is_gone,
             slots_changed: resource.changed || !resource.stored,
@@ -274,7 +275,7 @@ fn membership_statement(id_key: &IdKey, feed: &str, membership: &Membership, con
 /// A resource as a fold sees it.
 struct Resource {
     key: Key,
-    slots: Slots,
+    slots: Arc<Slots>,
     /// It was there before this message.
     stored: bool,
     changed: bool,
@@ -294,7 +295,7 @@ impl Resource {
     /// Gives it these slots, and returns those that changed.
     fn set_back(&mut self, slots: Option<Slots>) -> BTreeSet<Slot> {
         self.is_gone = slots.is_none();
-        let old = std::mem::replace(&mut self.slots, slots.unwrap_or_default());
+        let old = std::mem::replace(&mut self.slots, Arc::new(slots.unwrap_or_default()));
         let changed: BTreeSet<Slot> =
             old.keys().chain(self.slots.keys()).filter(|slot| old.get(slot) != self.slots.get(slot)).cloned().collect();
         self.changed |= self.is_gone || !changed.is_empty();
@@ -320,13 +321,23 @@ impl<L: Loader> Room<'_, L> {
             (None, Some(key)) => (key.clone(), Slots::new(), false),
             (None, None) => return Ok(()),
         };
-        self.known.insert(address.into(), Resource { key, slots, stored, changed: false, is_gone: false, before: None, registers: None });
+        self.known.insert(
+            address.into(),
+            Resource { key, slots: Arc::new(slots), stored, changed: false, is_gone: false, before: None, registers: None },
+        );
         Ok(())
     }
 
     fn slots(&mut self, address: &str) -> Result<Option<&Slots>, L::Error> {
         self.ensure(address, None)?;
-        Ok(self.known.get(address).filter(|resource| !resource.is_gone).map(|resource| &resource.slots))
+        Ok(self.known.get(address).filter(|resource| !resource.is_gone).map(|resource| &*resource.slots))
+    }
+
+    /// As [`Room::slots`], to be held while others are asked for; empty where there are none.
+    fn held(&mut self, address: &str) -> Result<Arc<Slots>, L::Error> {
+        self.ensure(address, None)?;
+        let known = self.known.get(address).filter(|resource| !resource.is_gone);
+        Ok(known.map(|resource| resource.slots.clone()).unwrap_or_default())
     }
 
     fn registers(&mut self, address: &str) -> Result<BTreeSet<Register>, L::Error> {

@@ -98,7 +98,7 @@ pub fn of(address: &str, slots: &Slots) -> BTreeSet<Register> {
 
 /// The visit's place among those of its patient, for each feed that gives it a number.
 fn visits(slots: &Slots) -> Vec<Register> {
-    let element = |name: &str| slots.get(&Slot::Element(name.into())).and_then(|held| held.value.as_ref());
+    let element = |name: &str| slots.get(&Slot::Element(name.into())).and_then(|held| held.value.as_deref());
     let patient = element("subject").and_then(|fragment| fragment.get("subject")?.get("reference")?.as_str());
     let start = element("period.start").and_then(|fragment| fragment.get("period")?.get("start")?.as_str());
     let (Some(patient), Some(start)) = (patient, start) else { return Vec::new() };

@@ -16,7 +16,7 @@ pub enum Rendered {
 }
 
 pub(super) fn render<L: Loader>(room: &mut Room<'_, L>, address: &str) -> Result<Rendered, L::Error> {
-    let slots = room.slots(address)?.cloned().unwrap_or_default();
+    let slots = room.held(address)?;
     if !lives(room, &slots)? {
         return Ok(Rendered::Deleted);
     }
@@ -36,7 +36,7 @@ pub(super) fn own(kind: &str, slots: &Slots) -> Json {
     let fragments: Vec<(Rank, &Json)> = slots
         .iter()
         .filter(|(slot, _)| matches!(slot, Slot::Element(_)))
-        .filter_map(|(_, held)| held.value.as_ref().map(|value| (held.rank, value)))
+        .filter_map(|(_, held)| held.value.as_deref().map(|value| (held.rank, value)))
         .collect();
     for (_, fragment) in &fragments {
         merge(&mut body, (*fragment).clone());
@@ -100,7 +100,7 @@ fn repeats(slots: &Slots) -> BTreeMap<Name, Vec<Json>> {
     }
     let mut out: BTreeMap<Name, Vec<Json>> = BTreeMap::new();
     for ((element, _), held) in best {
-        if let Some(Json::Array(values)) = &held.value {
+        if let Some(Json::Array(values)) = held.value.as_deref() {
             let list = out.entry(element.clone()).or_default();
             list.extend(values.iter().filter(|value| !list.contains(value)).cloned().collect::<Vec<_>>());
         }
@@ -123,7 +123,7 @@ pub(super) fn identifiers(slots: &Slots) -> Vec<Json> {
         if &**element != "identifier" {
             continue;
         }
-        for identifier in held.value.iter().flat_map(Json::each) {
+        for identifier in held.value.as_deref().into_iter().flat_map(Json::each) {
             let pair = (text(identifier, "system"), text(identifier, "value"));
             if let Some(system) = SINGLE_VALUED.into_iter().find(|system| pair.0.as_deref() == Some(system)) {
                 let rank = single.entry(system).or_insert(held.rank);
@@ -161,7 +161,7 @@ fn groups(slots: &Slots) -> BTreeMap<Name, Vec<Json>> {
     for (slot, held) in slots {
         match slot {
             Slot::Group { element, group, feed } if !element.is_empty() => {
-                for item in held.value.iter().flat_map(Json::each) {
+                for item in held.value.as_deref().into_iter().flat_map(Json::each) {
                     let Some(key) = item.get("key").and_then(Json::as_str) else { continue };
                     let alone =
                         slots.get(&Slot::Item { element: element.clone(), group: group.clone(), feed: feed.clone(), key: key.into() });
@@ -237,7 +237,12 @@ fn item_lives(parent: &Slots, group: &str, feed: &str, item: &str, rank: Rank) -
         (register, Some(alone)) if register.is_none_or(|register| alone.rank > register.rank) => alone.value.is_some(),
         (Some(register), _) => {
             within_feed(rank) > within_feed(register.rank)
-                || register.value.iter().flat_map(Json::each).any(|listed| listed.get("key").and_then(Json::as_str) == Some(item))
+                || register
+                    .value
+                    .as_deref()
+                    .into_iter()
+                    .flat_map(Json::each)
+                    .any(|listed| listed.get("key").and_then(Json::as_str) == Some(item))
         }
         (None, _) => true,
     }

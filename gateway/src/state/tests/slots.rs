@@ -2,6 +2,8 @@
 
 use super::super::{decode, encode};
 use super::*;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 fn one() -> Key {
     patient("1")
@@ -360,8 +362,27 @@ fn slots_come_back_as_they_were_stored() {
     let mut memory = deliver([&message.replaced_by(&patient("2"))]);
     let slots = slots_of(&mut memory, &one());
     let bytes = encode(&slots);
-    assert!(slots.len() == 4 && decode(&bytes) == Some(slots));
+    assert!(slots.len() == 4 && decode(&bytes).as_ref() == Some(&slots));
+    let first: Vec<_> = slots
+        .iter()
+        .map(|(slot, held)| (slot, held.rank, held.value.as_ref().map(|value| value.to_string()), &held.place, &held.row))
+        .collect();
+    assert!(decode(&postcard::to_extend(&first, vec![1]).unwrap()) == Some(slots), "in the first layout");
     for wrong in [&bytes[..bytes.len() - 1], &bytes[1..], b""] {
         assert!(decode(wrong).is_none());
     }
+}
+
+#[test]
+fn a_value_that_many_steps_of_a_visit_say_is_kept_once() {
+    let stay = |count| {
+        let messages: Vec<_> = (1..=count).map(|hour| Message::at(hour, 0).about(&visit("V1")).bed("W1")).collect();
+        slots_of(&mut deliver(&messages), &visit("V1"))
+    };
+    let (short, long) = (stay(10), stay(110));
+    let read = decode(&encode(&long)).unwrap();
+    let values: BTreeSet<_> = read.values().filter_map(|held| held.value.as_ref()).map(Arc::as_ptr).collect();
+    assert!(long.len() >= 110 && values.len() < 5, "{} values", values.len());
+    let growth = (encode(&long).len() - encode(&short).len()) / 100;
+    assert!(growth < 64, "{growth} bytes a step");
 }
