@@ -2,26 +2,30 @@ mod edit;
 mod replay;
 mod which;
 
-use super::patient::patient_id;
-use super::serve::runtime;
-use super::{Done, Failure, Options, operator};
-use crate::audit::Action;
+use super::ops::{Ops, Through, issue, list, number, second, text};
+use super::{Done, Failure, Options};
 use crate::config::Config;
-use crate::ops::patients;
-use crate::ops::told::row as row_told;
-use crate::serve::store;
-use crate::store::{FindingRow, JournalRow, Mend, Mending, SqliteStore, Standing, Store};
-use contract::{Issue, Json};
+use crate::store::{FindingRow, Standing, Store};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use contract::Json;
 use edit::Edit;
-use jiff::Timestamp;
 use replay::{Replay, judge_again};
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use which::Which;
 
+/// What arrived, what became of it, what waits; and judging again
+#[derive(clap::Args, Debug)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    through: Through,
+}
+
 #[derive(clap::Subcommand, Debug)]
-pub enum Command {
+enum Command {
     /// What arrived, and what became of it; what waits, with the reason. Works beside a running gateway
     List(List),
     /// One frame as it came, with what is known of it (an access to patient data: it is written down)
@@ -37,9 +41,9 @@ pub enum Command {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct List {
-    /// A line of JSON a frame: position, received, feed, type, control_id, digest, outcome, issues, repeats, standing, and
-    /// edit_of where it is a new version of another
+struct List {
+    /// A line of JSON a frame: position, received, feed, type, control_id, digest, outcome, issues, repeats, standing, edit_of
+    /// where it is a new version of another, and reason where it waits
     #[arg(long)]
     ndjson: bool,
     /// Only stored frames about this Patient: its resource id, or SYSTEM|VALUE of one of its identifiers (an access to
@@ -54,14 +58,14 @@ pub struct List {
 }
 
 #[derive(clap::Args, Debug)]
-pub struct Findings {
+struct Findings {
     /// A line of JSON a finding: finding, feed, count, first, last, position (of the last message that showed it)
     #[arg(long)]
     ndjson: bool,
 }
 
 #[derive(clap::Args, Debug)]
-pub struct Show {
+struct Show {
     /// As `journal list` tells it
     position: u64,
     /// The bytes of the frame and nothing else
@@ -69,24 +73,26 @@ pub struct Show {
     raw: bool,
 }
 
-pub fn run(options: &Options, command: &Command) -> Done {
-    let config = options.load()?;
-    if !config.store_directory.join("landbridge.db").is_file() {
-        return Err(Failure::failed(format!("{} holds no store yet", config.store_directory.display())));
-    }
-    let store = store(&config).map_err(Failure::failed)?;
-    if let Command::List(List { which, .. }) | Command::Replay(Replay { which, .. }) = command
-        && let Some(feed) = unknown(&config, which)
+pub fn run(options: &Options, Arguments { command, through }: &Arguments) -> Done {
+    let ops = match command {
+        Command::Edit(Edit { schemas, .. }) | Command::Replay(Replay { schemas, .. }) => Ops::judging(options, through, schemas.as_deref()),
+        Command::List(_) | Command::Show(_) | Command::Findings(_) => Ops::new(options, through),
+    }?;
+    if let (Command::List(List { which, .. }) | Command::Replay(Replay { which, .. }), Some(config)) = (command, ops.config())
+        && let Some(feed) = unknown(config, which)
     {
         let known = config.feeds.keys().cloned().chain(config.mllp.keys().map(|name| format!("mllp.{name}")));
         eprintln!("no feed {feed} is configured now; there are {}", known.collect::<Vec<_>>().join(", "));
     }
     match command {
-        Command::List(list) => print_list(&config, &store, list),
-        Command::Findings(findings) => print_findings(&*store, findings.ndjson),
-        Command::Show(show) => runtime()?.block_on(print_frame(&config, &store, show)),
-        Command::Edit(edit) => runtime()?.block_on(edit::edit(&config, store, edit)),
-        Command::Replay(replay) => runtime()?.block_on(judge_again(&config, store, replay)),
+        Command::List(list) => print_list(&ops, list),
+        Command::Findings(findings) => {
+            let store = ops.store().ok_or_else(|| Failure::usage("through a gateway `landbridge findings` tells them"))?;
+            print_findings(&**store, findings.ndjson)
+        }
+        Command::Show(show) => print_frame(&ops, show),
+        Command::Edit(edit) => edit::edit(&ops, edit),
+        Command::Replay(replay) => judge_again(&ops, replay),
     }
 }
 
@@ -98,47 +104,36 @@ fn unknown<'a>(config: &Config, which: &'a Which) -> Option<&'a str> {
     (!config.feeds.contains_key(feed) && !listener(feed)).then_some(feed)
 }
 
-fn print_list(config: &Config, store: &Arc<SqliteStore>, list: &List) -> Done {
-    let mut filter = list.which.filter();
-    filter.newest = list.newest;
-    if let Some(patient) = &list.patient {
-        let id = patient_id(store, &config.read_id_key().map_err(Failure::failed)?, patient)?;
-        let mut entry = operator::entry(Action::JournalShow, "journal list --patient".into(), None, Timestamp::now());
-        entry.patients = vec![id.clone()];
-        runtime()?.block_on(store.record(entry)).map_err(|error| Failure::failed(error.to_string()))?;
-        filter.patient = Some(id);
-    }
-    let store = &**store;
+fn print_list(ops: &Ops, list: &List) -> Done {
+    let mut query = list.which.query();
+    query.extend(list.newest.then(|| ("newest".to_owned(), "true".to_owned())));
+    query.extend(list.patient.clone().map(|patient| ("patient".to_owned(), patient)));
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let mut write = |row: &JournalRow| {
-        if list.ndjson {
-            return writeln!(out, "{}", row_told(row)).is_ok();
-        }
-        let why = match standing(row) {
-            Some(standing) => Some(standing),
-            None if row.outcome.is_stored() => None,
-            None => first_reason(store, row.position),
-        };
-        let columns = format!(
-            "{:>8}  {:.0}  {:12} {:8} {:20} {:18} {:>3} {:>3}  {}",
-            row.position,
-            row.received,
-            shown(&row.feed),
-            shown(&row.message_type),
-            shown(&row.control_id),
-            row.outcome.word(),
-            row.issues,
-            row.repeats,
-            why.unwrap_or_default()
-        );
-        writeln!(out, "{}", columns.trim_end()).is_ok()
-    };
     if !list.ndjson {
-        println!("position  received              feed         type     control id           outcome         issues repeats");
+        let _ = writeln!(out, "position  received              feed         type     control id           outcome         issues repeats");
     }
-    list.which.each(store, filter, |row| if write(&row) { Ok(()) } else { Err(Failure::failed("nobody reads on")) })?;
-    out.flush().map_err(|_| Failure::failed("nobody reads on"))?;
+    let unread = || Failure::failed("nobody reads on");
+    let mut write = |row: &Json| if list.ndjson { writeln!(out, "{row}") } else { writeln!(out, "{}", line(row)) };
+    list.which.each(ops, &query, |row| write(row).map_err(|_| unread()))?;
+    out.flush().map_err(|_| unread())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A row of the table.
+fn line(row: &Json) -> String {
+    let columns = format!(
+        "{:>8}  {}  {:12} {:8} {:20} {:18} {:>3} {:>3}  {}",
+        number(row, "position"),
+        second(row, "received"),
+        shown(text(row, "feed")),
+        shown(text(row, "type")),
+        shown(text(row, "control_id")),
+        text(row, "outcome"),
+        number(row, "issues"),
+        number(row, "repeats"),
+        standing(row).unwrap_or_else(|| shown(text(row, "reason")))
+    );
+    columns.trim_end().to_owned()
 }
 
 fn print_findings(store: &dyn Store, ndjson: bool) -> Done {
@@ -178,47 +173,40 @@ fn finding_line(row: &FindingRow) -> Json {
     .collect()
 }
 
-/// Access to a frame is access to patient data: written down before it is shown.
-async fn print_frame(config: &Config, store: &Arc<SqliteStore>, show: &Show) -> Done {
-    let failed = |error: crate::store::StoreError| Failure::failed(error.to_string());
-    let found = store.frame(show.position).map_err(failed)?;
-    let (row, frame, issues) =
-        found.ok_or_else(|| Failure::failed(format!("the journal has no position {}: `journal list` tells them", show.position)))?;
-    write_down(config, store, show.position, format!("journal show {}", show.position)).await?;
-    let mends = store.mends(show.position).map_err(failed)?;
-
+fn print_frame(ops: &Ops, show: &Show) -> Done {
+    let told = ops.get(&format!("/ops/journal/{}", show.position))?;
+    let bytes = frame(&told)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let written = if show.raw { out.write_all(frame.bytes()) } else { write_frame(&mut out, &row, &issues, &mends, frame.bytes()) };
+    let written = if show.raw { out.write_all(&bytes) } else { write_frame(&mut out, &told, &bytes) };
     written.and_then(|()| out.flush()).map_err(|_| Failure::failed("nobody reads on"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Writes down that a frame is shown, before it is.
-async fn write_down(config: &Config, store: &SqliteStore, position: u64, request: String) -> Result<(), Failure> {
-    let failed = |error: crate::store::StoreError| Failure::failed(error.to_string());
-    let mut entry = operator::entry(Action::JournalShow, request, Some(position), Timestamp::now());
-    let said = store.contributions(position).map_err(failed)?.unwrap_or_default();
-    entry.patients = patients(&said, &config.read_id_key().map_err(Failure::failed)?);
-    store.record(entry).await.map_err(failed)
+/// The bytes of a frame that was told.
+fn frame(told: &Json) -> Result<Vec<u8>, Failure> {
+    match told.get("frame").and_then(Json::as_str) {
+        Some(text) => Ok(text.as_bytes().to_vec()),
+        None => STANDARD.decode(text(told, "frame_base64")).map_err(|_| Failure::failed("the frame is not told as it should be")),
+    }
 }
 
-fn write_frame(out: &mut impl Write, row: &JournalRow, issues: &[Issue], mends: &[Mend], bytes: &[u8]) -> std::io::Result<()> {
-    writeln!(out, "position    {}", row.position)?;
-    writeln!(out, "received    {}", row.received)?;
-    writeln!(out, "feed        {}", shown(&row.feed))?;
-    writeln!(out, "type        {}", shown(&row.message_type))?;
-    writeln!(out, "control id  {}", shown(&row.control_id))?;
-    writeln!(out, "digest      {}", row.digest)?;
-    writeln!(out, "outcome     {}", row.outcome.word())?;
-    writeln!(out, "repeats     {}", row.repeats)?;
-    if let Some(standing) = standing(row) {
+fn write_frame(out: &mut impl Write, told: &Json, bytes: &[u8]) -> std::io::Result<()> {
+    for (label, member) in
+        [("position", "position"), ("received", "received"), ("feed", "feed"), ("type", "type"), ("control id", "control_id")]
+            .into_iter()
+            .chain([("digest", "digest"), ("outcome", "outcome"), ("repeats", "repeats")])
+    {
+        let value = told.get(member).map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default();
+        writeln!(out, "{}", format!("{label:11} {}", shown(&value)).trim_end())?;
+    }
+    if let Some(standing) = standing(told) {
         writeln!(out, "standing    {standing}")?;
     }
-    for mend in mends {
-        writeln!(out, "{:11} {}", mend.action.word(), told(mend))?;
+    for mend in list(told, "mends") {
+        writeln!(out, "{:11} {}", text(mend, "action"), mended(mend))?;
     }
-    for issue in issues {
-        writeln!(out, "issue       {issue}")?;
+    for told in list(told, "issues") {
+        writeln!(out, "issue       {}", shown(&issue(told)))?;
     }
     writeln!(out)?;
     for line in String::from_utf8_lossy(bytes).split(['\r', '\n']).filter(|line| !line.is_empty()) {
@@ -228,25 +216,21 @@ fn write_frame(out: &mut impl Write, row: &JournalRow, issues: &[Issue], mends: 
 }
 
 /// What a person made of a frame, where that is not as it came.
-fn standing(row: &JournalRow) -> Option<String> {
-    match (row.standing, row.edit_of) {
-        (Standing::Counts, None) => None,
-        (Standing::Counts, Some(of)) => Some(format!("edit of {of}")),
-        (standing, None) => Some(standing.word().to_owned()),
-        (standing, Some(of)) => Some(format!("edit of {of}, {}", standing.word())),
+fn standing(told: &Json) -> Option<String> {
+    let (word, of) = (text(told, "standing"), told.get("edit_of").map(|_| number(told, "edit_of")));
+    match (word == Standing::Counts.word(), of) {
+        (true, None) => None,
+        (true, Some(of)) => Some(format!("edit of {of}")),
+        (false, None) => Some(word.to_owned()),
+        (false, Some(of)) => Some(format!("edit of {of}, {word}")),
     }
 }
 
 /// `42 into 57, by os:wren, 2026-03-01T09:30:00Z: because`.
-pub(super) fn told(mend: &Mend) -> String {
-    let into = mend.version.map(|version| format!(" into {version}")).unwrap_or_default();
-    format!("{}{into}, by {}, {:.0}: {}", mend.position, shown(&mend.who), mend.at, shown(&mend.because))
-}
-
-/// Why a frame waits: its first issue of weight.
-fn first_reason(store: &dyn Store, position: u64) -> Option<String> {
-    let (_, _, issues) = store.frame(position).ok()??;
-    issues.iter().max_by_key(|issue| issue.severity).map(ToString::to_string)
+pub(super) fn mended(mend: &Json) -> String {
+    let into = mend.get("version").map(|_| format!(" into {}", number(mend, "version"))).unwrap_or_default();
+    let (who, because) = (shown(text(mend, "who")), shown(text(mend, "because")));
+    format!("{}{into}, by {who}, {}: {because}", number(mend, "position"), second(mend, "at"))
 }
 
 /// A sender's words for a terminal: its control characters would be ours.
@@ -257,8 +241,9 @@ pub(super) fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::MendAction;
-    use contract::OutcomeKind;
+    use crate::ops::told;
+    use crate::store::{JournalRow, Mend, MendAction};
+    use contract::{Issue, OutcomeKind};
 
     fn row() -> JournalRow {
         JournalRow {
@@ -280,7 +265,7 @@ mod tests {
     #[test]
     fn a_line_of_the_journal_keeps_its_shape() {
         assert_eq!(
-            row_told(&row()).to_string(),
+            told::row(&row()).to_string(),
             format!(
                 r#"{{"position":7,"received":"2026-03-01T09:30:00.5Z","feed":"pas","type":"ADT^A01","control_id":"A\u001b[2J\"1","digest":"{}","outcome":"stored-with-issues","issues":2,"repeats":1,"standing":"superseded","edit_of":3}}"#,
                 "ab".repeat(32)
@@ -300,7 +285,10 @@ mod tests {
             who: "os:wren".into(),
             because: "wrong\u{1b}[2J bed".into(),
         };
-        write_frame(&mut out, &row(), &[issue], &[mend], b"MSH|^~\\&|\x1b[31m\rPID|1\r\n").unwrap();
+        let mut told = told::row(&row());
+        told.set("issues", Json::Array(vec![told::issue(&issue)]));
+        told.set("mends", Json::Array(vec![told::mend(&mend)]));
+        write_frame(&mut out, &told, b"MSH|^~\\&|\x1b[31m\rPID|1\r\n").unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains('\u{1b}'), "{text}");
         assert!(text.contains("issue       warning: MSH-7: lies ahead"), "{text}");

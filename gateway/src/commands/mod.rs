@@ -14,6 +14,7 @@ mod init;
 mod journal;
 mod learn;
 mod operator;
+mod ops;
 mod patient;
 mod progress;
 mod relay;
@@ -74,9 +75,7 @@ enum Command {
     Compare(compare::Arguments),
     /// Tell for one message where each FHIR element comes from, and which values went nowhere
     Explain(explain::Arguments),
-    /// What arrived, what became of it, what waits; and judging again
-    #[command(subcommand)]
-    Journal(journal::Command),
+    Journal(journal::Arguments),
     /// Undo a message, a test or one about the wrong patient: shows what that would change, and with --yes does it
     Withdraw(withdraw::Arguments),
     /// The messages behind a patient's record and all that belongs to it, oldest first, each with what it changed (an access
@@ -110,7 +109,7 @@ impl Cli {
             Command::Status(arguments) => status::run(&options, &arguments),
             Command::Findings(arguments) => findings::run(&options, &arguments),
             Command::Explain(arguments) => explain::run(&options, &arguments),
-            Command::Journal(command) => journal::run(&options, &command),
+            Command::Journal(arguments) => journal::run(&options, &arguments),
             Command::Withdraw(arguments) => withdraw::run(&options, &arguments),
             Command::Patient(arguments) => patient::run(&options, &arguments),
             Command::Relay(command) => relay::run(&options, &command),

@@ -1,15 +1,12 @@
 //! The time line behind a record.
 
-use super::journal::{shown, told};
-use super::serve::runtime;
-use super::withdraw::write_differences;
-use super::{Done, Failure, Options, operator};
-use crate::audit::Action;
-use crate::ops::told::record as record_told;
-use crate::serve::store;
-use crate::store::{Mending, Moment, Record, SqliteStore, Standing, Store, StoreError};
-use contract::{IdKey, Key};
-use jiff::Timestamp;
+use super::journal::{mended, shown};
+use super::ops::{Ops, Through, list, number, second, text};
+use super::withdraw::write_elements;
+use super::{Done, Failure, Options};
+use crate::search::parse::encode;
+use crate::store::Standing;
+use contract::Json;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
@@ -20,6 +17,8 @@ pub struct Arguments {
     /// How it is told: text, or one JSON object
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    through: Through,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,74 +28,57 @@ pub enum Format {
 }
 
 pub fn run(options: &Options, arguments: &Arguments) -> Done {
-    let config = options.load()?;
-    if !config.store_directory.join("landbridge.db").is_file() {
-        return Err(Failure::failed(format!("{} holds no store yet", config.store_directory.display())));
-    }
-    let store = store(&config).map_err(Failure::failed)?;
-    let failed = |error: StoreError| Failure::failed(error.to_string());
-    let id = patient_id(&store, &config.read_id_key().map_err(Failure::failed)?, &arguments.patient)?;
-    let record = store.patient(&id).map_err(failed)?;
-    // Access to a record, or the asking for one, is written down before anything is shown.
-    let mut entry = operator::entry(Action::JournalShow, format!("patient {id}"), None, Timestamp::now());
-    entry.patients = record.as_ref().map_or_else(|| vec![id.clone()], |record| record.patients.clone());
-    runtime()?.block_on(store.record(entry)).map_err(failed)?;
-    let record = record.ok_or_else(|| Failure::failed(format!("there is no record of Patient/{id}, and never was")))?;
+    let ops = Ops::new(options, &arguments.through)?;
+    let named = &arguments.patient;
+    let target = match named.contains('|') {
+        true => format!("/ops/patient?{}", encode(&[("identifier".to_owned(), named.clone())])),
+        false => format!("/ops/patient/{}", named.strip_prefix("Patient/").unwrap_or(named)),
+    };
+    let record = ops.get(&target)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let written = match arguments.format {
-        Format::Text => write_record(&mut out, &id, &record),
-        Format::Json => writeln!(out, "{}", record_told(&record)),
+        Format::Text => write_record(&mut out, &record),
+        Format::Json => writeln!(out, "{record}"),
     };
     written.and_then(|()| out.flush()).map_err(|_| Failure::failed("nobody reads on"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The id of the Patient that was named by it (`Patient/` may stand before it), or by one of its identifiers. Who has
-/// vanished is still found by the identifier that the id is made from.
-pub fn patient_id(store: &SqliteStore, id_key: &IdKey, named: &str) -> Result<String, Failure> {
-    let Some((system, value)) = named.rsplit_once('|') else {
-        return Ok(named.strip_prefix("Patient/").unwrap_or(named).to_owned());
-    };
-    let mut found = store.patients_with(system, value).map_err(|error| Failure::failed(error.to_string()))?;
-    match found.len() {
-        0 => Ok(id_key.id(&Key::new("Patient", system, value))),
-        1 => Ok(found.remove(0)),
-        _ => Err(Failure::failed(format!("several patients have this identifier; give the id of one: {}", found.join(", ")))),
-    }
-}
-
-fn write_record(out: &mut impl Write, id: &str, record: &Record) -> std::io::Result<()> {
+fn write_record(out: &mut impl Write, record: &Json) -> std::io::Result<()> {
+    let id = text(record, "patient");
     writeln!(out, "Patient/{id}")?;
-    for other in record.patients.iter().filter(|other| *other != id) {
+    for other in list(record, "patients").iter().filter_map(Json::as_str).filter(|other| *other != id) {
         writeln!(out, "merged with Patient/{other}")?;
     }
-    record.moments.iter().try_for_each(|moment| write_moment(out, moment))
+    list(record, "moments").iter().try_for_each(|moment| write_moment(out, moment))
 }
 
-fn write_moment(out: &mut impl Write, moment: &Moment) -> std::io::Result<()> {
-    let row = &moment.row;
-    let standing = match row.standing {
-        Standing::Counts => String::new(),
-        other => format!(", {}", other.word()),
+fn write_moment(out: &mut impl Write, moment: &Json) -> std::io::Result<()> {
+    let said = |name: &str| shown(text(moment, name));
+    let (kind, control_id, feed, position) = (said("type"), said("control_id"), said("feed"), number(moment, "position"));
+    let standing = match text(moment, "standing") {
+        word if word == Standing::Counts.word() => String::new(),
+        word => format!(", {word}"),
     };
-    let (kind, control_id, feed) = (shown(&row.message_type), shown(&row.control_id), shown(&row.feed));
+    let at = second(moment, "at");
     writeln!(out)?;
-    match &moment.mend {
-        Some(mend) if mend.version.is_none() => writeln!(out, "{:.0}  {} of {}", moment.at, mend.action.word(), told(mend))?,
+    match moment.get("mend") {
+        Some(mend) if mend.get("version").is_none() => writeln!(out, "{at}  {} of {}", text(mend, "action"), mended(mend))?,
         mend => {
-            writeln!(out, "{:.0}  {}: {kind} {control_id} of {feed}{standing}", moment.at, row.position)?;
+            writeln!(out, "{at}  {position}: {kind} {control_id} of {feed}{standing}")?;
             if let Some(mend) = mend {
-                writeln!(out, "  {} of {}", mend.action.word(), told(mend))?;
+                writeln!(out, "  {} of {}", text(mend, "action"), mended(mend))?;
             }
         }
     }
-    if moment.changes.is_empty() {
+    let changes = list(moment, "changes");
+    if changes.is_empty() {
         return writeln!(out, "  changed nothing");
     }
-    for changed in &moment.changes {
-        let gone = if changed.is_deleted { " is gone" } else { "" };
-        writeln!(out, "  {} version {}{gone}", changed.address, changed.version)?;
-        write_differences(out, &changed.differences)?;
+    for changed in changes {
+        let gone = if changed.get("deleted") == Some(&Json::Bool(true)) { " is gone" } else { "" };
+        writeln!(out, "  {} version {}{gone}", text(changed, "resource"), number(changed, "version"))?;
+        write_elements(out, changed)?;
     }
     Ok(())
 }
@@ -104,9 +86,10 @@ fn write_moment(out: &mut impl Write, moment: &Moment) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::told;
     use crate::state::differences;
-    use crate::store::{Changed, JournalRow, Mend, MendAction};
-    use contract::{Digest, Json, OutcomeKind};
+    use crate::store::{Changed, JournalRow, Mend, MendAction, Moment, Record};
+    use contract::{Digest, OutcomeKind};
 
     fn moment(mend: Option<Mend>, before: &str, after: &str) -> Moment {
         let read = |text: &str| (!text.is_empty()).then(|| Json::parse(text.as_bytes()).unwrap());
@@ -140,7 +123,8 @@ mod tests {
     fn a_moment_tells_what_came_and_what_it_changed() {
         let check = |moment: Moment, expected: &str| {
             let mut out = Vec::new();
-            write_moment(&mut out, &moment).unwrap();
+            let record = told::record("p", &Record { patients: vec!["p".into()], moments: vec![moment] });
+            write_moment(&mut out, &list(&record, "moments")[0]).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         };
         check(
@@ -160,11 +144,11 @@ mod tests {
     fn a_record_as_json_keeps_its_shape() {
         let record = Record { patients: vec!["p".into()], moments: vec![moment(withdrawn(), "{}", r#"{"gender":"male"}"#)] };
         assert_eq!(
-            record_told(&record).to_string(),
+            told::record("p", &record).to_string(),
             concat!(
-                r#"{"patients":["p"],"moments":[{"at":"2026-03-01T09:30:00.5Z","position":7,"received":"2026-03-01T09:30:00.5Z","#,
+                r#"{"patient":"p","patients":["p"],"moments":[{"at":"2026-03-01T09:30:00.5Z","position":7,"received":"2026-03-01T09:30:00.5Z","#,
                 r#""feed":"pas","type":"ADT^A01","control_id":"A\u001b1","outcome":"stored","standing":"withdrawn","#,
-                r#""mend":{"action":"withdraw","who":"os:wren","because":"a test"},"#,
+                r#""mend":{"action":"withdraw","at":"2026-03-02T09:30:00Z","position":7,"who":"os:wren","because":"a test"},"#,
                 r#""changes":[{"resource":"Patient/p","version":2,"deleted":false,"elements":[{"path":"gender","after":"male"}]}]}]}"#
             )
         );

@@ -1,19 +1,12 @@
 //! A message undone: taken out of the state, and put back.
 
 use super::journal::shown;
-use super::serve::runtime;
-use super::{Done, Failure, Options, operator};
-use crate::audit::Action;
-use crate::ops::{patients, told};
-use crate::serve::store;
-use crate::state::{Difference, differences};
-use crate::store::{Effect, JournalRow, Mending, SqliteStore, Store, StoreError, Withdrawal};
+use super::ops::{Ops, Through, list, number, second, text};
+use super::{Done, Failure, Options};
+use crate::state::Finding;
 use contract::Json;
-use jiff::Timestamp;
-use std::collections::BTreeSet;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 /// Characters of a value that are told as text.
 const VALUE_LENGTH_MAX: usize = 500;
@@ -34,6 +27,8 @@ pub struct Arguments {
     /// How what changes is told: text, or a line of JSON a resource
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     format: Format,
+    #[command(flatten)]
+    through: Through,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,30 +38,15 @@ pub enum Format {
 }
 
 pub fn run(options: &Options, arguments: &Arguments) -> Done {
-    let config = options.load()?;
-    if !config.store_directory.join("landbridge.db").is_file() {
-        return Err(Failure::failed(format!("{} holds no store yet", config.store_directory.display())));
-    }
     if arguments.because.as_deref().is_some_and(|because| because.trim().is_empty()) {
         return Err(Failure::usage("--because says nothing: write why the message is withdrawn"));
     }
-    let id_key = config.read_id_key().map_err(Failure::failed)?;
-    let store = store(&config).map_err(Failure::failed)?;
-    let failed = |error: StoreError| Failure::failed(error.to_string());
+    let ops = Ops::new(options, &arguments.through)?;
     let at = arguments.position;
-    let (row, ..) = store.frame(at).map_err(failed)?.ok_or_else(|| Failure::failed(format!("the journal has no position {at}")))?;
-    let effects = store.preview(at, arguments.restore).map_err(failed)?;
-    // What is shown is patient data: it is written down before.
-    let mut seen: BTreeSet<String> = patients(&store.contributions(at).map_err(failed)?.unwrap_or_default(), &id_key).into_iter().collect();
-    seen.extend(effects.iter().filter_map(|effect| effect.address.strip_prefix("Patient/")).map(str::to_owned));
-    let asked = if arguments.restore { format!("withdraw {at} --restore, preview") } else { format!("withdraw {at}, preview") };
-    let mut entry = operator::entry(Action::JournalShow, asked, Some(at), Timestamp::now());
-    entry.patients = seen.into_iter().collect();
-    let runtime = runtime()?;
-    runtime.block_on(store.record(entry)).map_err(failed)?;
-    tell(arguments, &row, &effects).map_err(|_| Failure::failed("nobody reads on"))?;
+    let preview = ops.get(&format!("/ops/journal/{at}/withdraw?restore={}", arguments.restore))?;
+    tell(arguments, &preview).map_err(|_| Failure::failed("nobody reads on"))?;
     match &arguments.because {
-        Some(because) if arguments.yes => runtime.block_on(withdraw(&store, arguments, because)),
+        Some(because) if arguments.yes => withdraw(&ops, arguments, because),
         _ => {
             eprintln!("nothing is changed yet: give --yes and --because TEXT to do it");
             Ok(ExitCode::SUCCESS)
@@ -74,14 +54,13 @@ pub fn run(options: &Options, arguments: &Arguments) -> Done {
     }
 }
 
-async fn withdraw(store: &Arc<SqliteStore>, arguments: &Arguments, because: &str) -> Done {
+fn withdraw(ops: &Ops, arguments: &Arguments, because: &str) -> Done {
     let at = arguments.position;
-    let (action, done) = if arguments.restore { (Action::Restore, "put back") } else { (Action::Withdraw, "withdrawn") };
-    let entry = operator::entry(action, format!("{done} because {because}"), Some(at), Timestamp::now());
-    let withdrawal = Withdrawal { position: at, restores: arguments.restore, because: because.to_owned(), entry };
-    let receipt = store.withdraw(withdrawal).await.map_err(|error| Failure::failed(error.to_string()))?;
-    eprintln!("{at}: {done}; {} resources have a new version", receipt.resources.len());
-    for finding in &receipt.findings {
+    let order = [("because", Json::from(because)), ("restore", Json::Bool(arguments.restore))];
+    let told = ops.post(&format!("/ops/journal/{at}/withdraw"), order)?;
+    let done = if arguments.restore { "put back" } else { "withdrawn" };
+    eprintln!("{at}: {done}; {} resources have a new version", list(&told, "resources").len());
+    for finding in list(&told, "findings").iter().filter_map(Json::as_str).filter_map(Finding::from_word) {
         eprintln!("  {}: {}", finding.word(), finding.meaning());
     }
     if !arguments.restore {
@@ -90,50 +69,49 @@ async fn withdraw(store: &Arc<SqliteStore>, arguments: &Arguments, because: &str
     Ok(ExitCode::SUCCESS)
 }
 
-fn tell(arguments: &Arguments, row: &JournalRow, effects: &[Effect]) -> std::io::Result<()> {
+fn tell(arguments: &Arguments, preview: &Json) -> std::io::Result<()> {
     let mut out = BufWriter::new(std::io::stdout().lock());
+    let changes = list(preview, "changes");
     match arguments.format {
-        Format::Ndjson => effects.iter().try_for_each(|effect| writeln!(out, "{}", told::effect(effect)))?,
+        Format::Ndjson => changes.iter().try_for_each(|change| writeln!(out, "{change}"))?,
         Format::Text => {
-            let (kind, control_id, feed) = (shown(&row.message_type), shown(&row.control_id), shown(&row.feed));
+            let row = preview.get("message").unwrap_or(&Json::Null);
+            let said = |name: &str| shown(text(row, name));
             let what = if arguments.restore { "with it put back" } else { "without it" };
-            writeln!(out, "{}: {kind} {control_id} of {feed}, received {:.0}, {}", row.position, row.received, row.outcome.word())?;
-            match effects.len() {
+            let (position, received) = (number(row, "position"), second(row, "received"));
+            let (kind, control_id, feed, outcome) = (said("type"), said("control_id"), said("feed"), said("outcome"));
+            writeln!(out, "{position}: {kind} {control_id} of {feed}, received {received}, {outcome}")?;
+            match changes.len() {
                 0 => writeln!(out, "{what}, no resource is otherwise")?,
                 1 => writeln!(out, "{what}, 1 resource is otherwise:")?,
                 count => writeln!(out, "{what}, {count} resources are otherwise:")?,
             }
-            for effect in effects {
-                write_effect(&mut out, effect)?;
-            }
+            changes.iter().try_for_each(|change| write_change(&mut out, change))?;
         }
     }
     out.flush()
 }
 
-fn write_effect(out: &mut impl Write, effect: &Effect) -> std::io::Result<()> {
-    match (&effect.before, &effect.after) {
-        (Some(_), None) => writeln!(out, "{} vanishes: nobody else speaks of it (410 Gone; its history stays)", effect.address),
-        (None, Some(_)) => {
-            writeln!(out, "{} is there", effect.address)?;
-            write_differences(out, &differences(None, effect.after.as_ref()))
-        }
-        (before, after) => {
-            writeln!(out, "{}", effect.address)?;
-            write_differences(out, &differences(before.as_ref(), after.as_ref()))
-        }
+fn write_change(out: &mut impl Write, change: &Json) -> std::io::Result<()> {
+    let address = text(change, "resource");
+    match text(change, "change") {
+        "vanishes" => return writeln!(out, "{address} vanishes: nobody else speaks of it (410 Gone; its history stays)"),
+        "appears" => writeln!(out, "{address} is there")?,
+        _ => writeln!(out, "{address}")?,
     }
+    write_elements(out, change)
 }
 
 /// An element a line: what comes (+), what goes (-), what is otherwise.
-pub fn write_differences(out: &mut impl Write, differences: &[Difference]) -> std::io::Result<()> {
-    differences.iter().try_for_each(|one| match (&one.before, &one.after) {
-        (Some(before), Some(after)) => {
-            writeln!(out, "    {}: {} -> {}", one.path, value(before), value(after))
+pub fn write_elements(out: &mut impl Write, change: &Json) -> std::io::Result<()> {
+    list(change, "elements").iter().try_for_each(|one| {
+        let path = text(one, "path");
+        match (one.get("before"), one.get("after")) {
+            (Some(before), Some(after)) => writeln!(out, "    {path}: {} -> {}", value(before), value(after)),
+            (None, Some(after)) => writeln!(out, "  + {path}: {}", value(after)),
+            (Some(before), None) => writeln!(out, "  - {path}: {}", value(before)),
+            (None, None) => Ok(()),
         }
-        (None, Some(after)) => writeln!(out, "  + {}: {}", one.path, value(after)),
-        (Some(before), None) => writeln!(out, "  - {}: {}", one.path, value(before)),
-        (None, None) => Ok(()),
     })
 }
 
@@ -149,6 +127,8 @@ fn value(value: &Json) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ops::told;
+    use crate::store::Effect;
 
     fn effect(before: &str, after: &str) -> Effect {
         let read = |text: &str| (!text.is_empty()).then(|| Json::parse(text.as_bytes()).unwrap());
@@ -159,7 +139,7 @@ mod tests {
     fn what_changes_is_told_element_by_element() {
         let check = |before: &str, after: &str, expected: &str| {
             let mut out = Vec::new();
-            write_effect(&mut out, &effect(before, after)).unwrap();
+            write_change(&mut out, &told::effect(&effect(before, after))).unwrap();
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         };
         check(r#"{"a":1}"#, "", "Patient/p vanishes: nobody else speaks of it (410 Gone; its history stays)\n");

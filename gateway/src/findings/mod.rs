@@ -8,7 +8,6 @@ pub use facts::Facts;
 pub use judge::judge;
 
 use jiff::Timestamp;
-use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
@@ -45,22 +44,6 @@ pub struct Concern {
     pub who: &'static str,
     pub since: Option<Timestamp>,
     pub count: Option<u64>,
-}
-
-/// As one reads it.
-impl fmt::Display for Concern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:15} {}", self.state.word().to_uppercase(), self.what)?;
-        writeln!(f, "{:15} {}", "", self.meaning)?;
-        writeln!(f, "{:15} Do: {} ({})", "", self.act, self.who)?;
-        match (self.since, self.count) {
-            (Some(since), Some(1)) => writeln!(f, "{:15} On {}.", "", day(since)),
-            (Some(since), Some(count)) => writeln!(f, "{:15} Since {}, {} times.", "", day(since), grouped(count)),
-            (Some(since), None) => writeln!(f, "{:15} Since {}.", "", day(since)),
-            (None, Some(count)) => writeln!(f, "{:15} {} times.", "", grouped(count)),
-            (None, None) => Ok(()),
-        }
-    }
 }
 
 /// The worst of all.

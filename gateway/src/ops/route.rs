@@ -2,6 +2,9 @@
 
 use crate::search::parse::pairs;
 use crate::store::JournalFilter;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use contract::{Json, OutcomeKind};
 use jiff::Timestamp;
 
@@ -20,10 +23,8 @@ pub enum Route {
     Frame(u64),
     /// What a withdrawal would change, or putting back.
     Preview(u64, bool),
-    /// By resource id.
+    /// By resource id, or `SYSTEM|VALUE` of an identifier.
     Patient(String),
-    /// By `SYSTEM|VALUE`.
-    PatientWith(String, String),
     Replay(u64),
     Edit(u64),
     Withdraw(u64),
@@ -88,7 +89,7 @@ impl Route {
             Self::Findings => Scope::Read,
             // Which messages a patient has is of the patient.
             Self::Journal(filter, _) if filter.patient.is_none() => Scope::Read,
-            Self::Journal(..) | Self::Frame(_) | Self::Preview(..) | Self::Patient(_) | Self::PatientWith(..) => Scope::Records,
+            Self::Journal(..) | Self::Frame(_) | Self::Preview(..) | Self::Patient(_) => Scope::Records,
             Self::Replay(_) | Self::Edit(_) | Self::Withdraw(_) => Scope::Mend,
         }
     }
@@ -134,8 +135,11 @@ fn patient(parameters: &[(String, String)]) -> Result<Route, Unfit> {
     let wrong = || Unfit::Parameter("write /ops/patient/ID, or /ops/patient?identifier=SYSTEM|VALUE".into());
     match parameters {
         [(name, value)] if name == "identifier" => {
-            let (system, value) = value.rsplit_once('|').ok_or_else(wrong)?;
-            Ok(Route::PatientWith(system.to_owned(), value.to_owned()))
+            if value.contains('|') {
+                Ok(Route::Patient(value.clone()))
+            } else {
+                Err(wrong())
+            }
         }
         _ => Err(wrong()),
     }
@@ -158,18 +162,22 @@ fn flag(value: &str) -> Option<bool> {
 }
 
 /// What a POST carries: members that are not known are refused, since they may matter.
+#[derive(Clone, Debug, Default)]
 pub struct Order {
     pub because: Option<String>,
     /// Store what was held for its processing id.
     pub release: bool,
     pub restore: bool,
-    pub frame: Option<String>,
+    /// A new version.
+    pub frame: Option<Bytes>,
+    /// It came as text.
+    pub is_text: bool,
 }
 
 impl Order {
     /// An empty body is an order without members.
     pub fn read(body: &[u8]) -> Result<Self, String> {
-        let mut order = Self { because: None, release: false, restore: false, frame: None };
+        let mut order = Self::default();
         if body.trim_ascii().is_empty() {
             return Ok(order);
         }
@@ -177,12 +185,18 @@ impl Order {
         for (name, value) in members {
             match (&*name, &value) {
                 ("because", Json::String(text)) if !text.trim().is_empty() => order.because = Some(text.to_string()),
-                ("frame", Json::String(text)) => order.frame = Some(text.to_string()),
+                ("frame", Json::String(text)) if order.frame.is_none() => {
+                    (order.frame, order.is_text) = (Some(Bytes::copy_from_slice(text.as_bytes())), true);
+                }
+                ("frame_base64", Json::String(text)) if order.frame.is_none() => {
+                    order.frame = Some(STANDARD.decode(text.as_bytes()).map_err(|_| "frame_base64 is not base64")?.into());
+                }
                 ("release", Json::Bool(flag)) => order.release = *flag,
                 ("restore", Json::Bool(flag)) => order.restore = *flag,
                 _ => {
                     return Err(
-                        "a member is not known or not of its type; there are because, frame (texts), release, restore (true or false)"
+                        "a member is not known or not of its type; there are because, frame or frame_base64 (texts), release, restore \
+                         (true or false)"
                             .into(),
                     );
                 }
@@ -263,7 +277,17 @@ mod tests {
         let order = Order::read(br#"{"because":"a test","restore":true}"#).unwrap();
         assert_eq!((order.because.as_deref(), order.restore, order.release), (Some("a test"), true, false));
         assert!(Order::read(b" ").unwrap().because.is_none());
-        for wrong in [&b"[]"[..], b"x", br#"{"because":" "}"#, br#"{"restore":"true"}"#, br#"{"yes":true}"#] {
+        let order = Order::read(br#"{"frame_base64":"TVNI/A=="}"#).unwrap();
+        assert_eq!((order.frame.as_deref(), order.is_text), (Some(&b"MSH\xfc"[..]), false));
+        for wrong in [
+            &b"[]"[..],
+            br#"{"frame":"a","frame_base64":"TVNI"}"#,
+            br#"{"frame_base64":"?"}"#,
+            b"x",
+            br#"{"because":" "}"#,
+            br#"{"restore":"true"}"#,
+            br#"{"yes":true}"#,
+        ] {
             assert!(Order::read(wrong).is_err());
         }
     }

@@ -1,6 +1,6 @@
 //! What operators are told, as JSON: by the command line and by `/ops` alike. Its names are kept.
 
-use crate::findings::{Concern, state};
+use crate::findings::{Concern, headline, state};
 use crate::intake::Answer;
 use crate::state::{Difference, differences};
 use crate::store::{Changed, Effect, JournalRow, Mend, Moment, Record};
@@ -78,10 +78,11 @@ pub fn elements(differences: &[Difference]) -> Json {
     Json::Array(differences.iter().map(one).collect())
 }
 
-/// The time line behind a record.
-pub fn record(record: &Record) -> Json {
+/// The time line behind the record of the Patient of this id.
+pub fn record(id: &str, record: &Record) -> Json {
     let ids = record.patients.iter().map(|id| Json::from(id.as_str())).collect();
-    [("patients", Json::Array(ids)), ("moments", Json::Array(record.moments.iter().map(moment).collect()))].into_iter().collect()
+    let moments = Json::Array(record.moments.iter().map(moment).collect());
+    [("patient", Json::from(id)), ("patients", Json::Array(ids)), ("moments", moments)].into_iter().collect()
 }
 
 fn moment(moment: &Moment) -> Json {
@@ -101,9 +102,8 @@ fn moment(moment: &Moment) -> Json {
     if let Some(of) = row.edit_of {
         told.set("edit_of", number(of));
     }
-    if let Some(mend) = &moment.mend {
-        let members = [("action", mend.action.word()), ("who", &mend.who), ("because", &mend.because)];
-        told.set("mend", members.into_iter().map(|(name, text)| (name, Json::from(text))).collect());
+    if let Some(done) = &moment.mend {
+        told.set("mend", mend(done));
     }
     let changed = |one: &Changed| -> Json {
         [
@@ -136,7 +136,9 @@ pub fn findings(concerns: &[Concern]) -> Json {
         members.into_iter().collect()
     };
     let findings = Json::Array(concerns.iter().map(one).collect());
-    [("state", Json::from(state(concerns).word())), ("findings", findings)].into_iter().collect()
+    [("state", Json::from(state(concerns).word())), ("headline", Json::from(headline(concerns))), ("findings", findings)]
+        .into_iter()
+        .collect()
 }
 
 /// What became of a frame that was judged again.

@@ -21,7 +21,7 @@ use crate::listen::mllp::Mllp;
 use crate::listen::tls::{ClientCertificate, Tls};
 use crate::listen::{Entrance, Limits, Proxies};
 use crate::observe::Observer;
-use crate::ops::Ops;
+use crate::ops::{Desk, Ops};
 use crate::relay::Relays;
 use crate::signals::{Asked, Signals};
 use crate::store::Store;
@@ -116,8 +116,9 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         doors.spawn(door.serve(drained.clone(), move |guest| mllp.clone().serve(guest, drain.clone())));
     }
     let ingest = Ingest::new(intake.clone(), verifier.clone(), limits.frame_bytes, limits.frame_time);
-    let ops =
-        Ops::new(store.clone(), intake.clone(), verifier.clone(), api.refusals().clone(), config.clone(), id_key.clone(), clock.clone());
+    let desk =
+        Desk { store: store.clone(), intake: Some(intake.clone()), config: config.clone(), id_key: id_key.clone(), clock: clock.clone() };
+    let ops = Ops::new(desk, verifier.clone(), api.refusals().clone());
     let https = Arc::new(Https::new(
         https_tls,
         proxies(&config.https.proxies),

@@ -1,16 +1,15 @@
 //! A new version of a frame, in the original's place.
 
-use super::write_down;
-use crate::commands::{Done, Failure, desk, operator};
-use crate::config::Config;
-use crate::serve::Parts;
-use crate::store::{self, SqliteStore, Store};
-use contract::{Frame, OutcomeKind};
+use super::{frame, shown};
+use crate::commands::ops::{Ops, issue, list, number, text};
+use crate::commands::{Done, Failure, desk};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use contract::{Json, OutcomeKind};
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
 
 #[derive(clap::Args, Debug)]
 pub struct Edit {
@@ -27,42 +26,33 @@ pub struct Edit {
     release: bool,
     /// The tables that the gateway serves with, where those are not the built-in ones
     #[arg(long, value_name = "DIR")]
-    schemas: Option<PathBuf>,
+    pub schemas: Option<PathBuf>,
 }
 
-pub async fn edit(config: &Config, store: Arc<SqliteStore>, edit: &Edit) -> Done {
+pub fn edit(ops: &Ops, edit: &Edit) -> Done {
     let at = edit.position;
     if edit.because.trim().is_empty() {
         return Err(Failure::usage("--because says nothing: write why the frame is edited"));
     }
-    let failed = |error: store::StoreError| Failure::failed(error.to_string());
-    let found = store.frame(at).map_err(failed)?;
-    let (row, original, _) =
-        found.ok_or_else(|| Failure::failed(format!("the journal has no position {at}: `journal list` tells them")))?;
+    let found = ops.get(&format!("/ops/journal/{at}"))?;
     let made = match &edit.from {
         Some(path) => desk::read(path).map_err(Failure::usage)?.to_vec(),
-        None => {
-            write_down(config, &store, at, format!("journal edit {at}")).await?;
-            in_editor(&config.store_directory, at, original.bytes())?
-        }
+        None => in_editor(ops.config().map_or(Path::new("."), |config| &config.store_directory), at, &frame(&found)?)?,
     };
-    if made.len() > config.limits.frame_bytes {
-        return Err(Failure::usage(format!("the new version is larger than limits.frame_bytes, {} bytes", config.limits.frame_bytes)));
-    }
-    let parts = Parts::new(config, edit.schemas.as_deref(), store.clone()).map_err(Failure::failed)?;
-    let intake = parts.intake(config).map_err(Failure::failed)?;
-    let of = store::Edit { of: at, who: operator::agent().who, because: edit.because.clone() };
-    let answer = intake.edit(Frame::new(made), of, edit.release).await;
-    let answer = answer.map_err(|reason| Failure::failed(format!("{at}: not edited: {reason}")))?;
-    let Some(version) = answer.position.filter(|_| answer.outcome != OutcomeKind::Transient) else {
+    let because = Json::from(edit.because.as_str());
+    let order = [("frame_base64", Json::from(STANDARD.encode(made))), ("because", because), ("release", Json::Bool(edit.release))];
+    let told = ops.post(&format!("/ops/journal/{at}/edit"), order);
+    let told = told.map_err(|refusal| Failure::failed(format!("{at}: not edited: {}", refusal.detail)))?;
+    let outcome = OutcomeKind::from_word(text(&told, "outcome")).filter(|outcome| *outcome != OutcomeKind::Transient);
+    let (version, Some(outcome)) = (number(&told, "position"), outcome) else {
         return Err(Failure::failed(format!("{at}: not edited: the new version could not be made durable now; nothing is changed")));
     };
-    println!("{at}: edited as {version}: {}", answer.outcome.word());
-    answer.issues.iter().for_each(|issue| println!("  {issue}"));
-    if answer.outcome.is_stored() {
+    println!("{at}: edited as {version}: {}", outcome.word());
+    list(&told, "issues").iter().for_each(|told| println!("  {}", shown(&issue(told))));
+    if outcome.is_stored() {
         return Ok(ExitCode::SUCCESS);
     }
-    if row.outcome.is_stored() {
+    if OutcomeKind::from_word(text(&found, "outcome")).is_some_and(|outcome| outcome.is_stored()) {
         eprintln!("{at} counts as before; its new version waits. Edit {version} further, or set it aside: `landbridge withdraw {version}`");
     } else {
         eprintln!("the new version waits in the place of {at}: edit {version} further, or replay it when the tables are mended");

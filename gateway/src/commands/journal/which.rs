@@ -1,8 +1,9 @@
 //! Which frames of the journal a command is about.
 
 use crate::commands::Failure;
-use crate::store::{JournalFilter, JournalRow, Store};
-use contract::OutcomeKind;
+use crate::commands::ops::{Ops, list, number};
+use crate::search::parse::encode;
+use contract::{Json, OutcomeKind};
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -57,39 +58,42 @@ impl Which {
             && self.control_id.is_none()
     }
 
-    pub fn filter(&self) -> JournalFilter {
-        JournalFilter {
-            feed: self.feed.clone(),
-            message_type: self.message_type.clone(),
-            outcome: self.outcome,
-            waiting: self.waiting,
-            from: self.from,
-            to: self.to,
-            reason: self.reason.clone(),
-            control_id: self.control_id.clone(),
-            after: self.after,
-            ..JournalFilter::default()
-        }
+    /// As `/ops/journal` takes them.
+    pub fn query(&self) -> Vec<(String, String)> {
+        let stated = |name: &str, value: Option<String>| value.map(|value| (name.to_owned(), value));
+        [
+            stated("feed", self.feed.clone()),
+            stated("type", self.message_type.clone()),
+            stated("outcome", self.outcome.map(|outcome| outcome.word().to_owned())),
+            stated("waiting", self.waiting.then(|| "true".to_owned())),
+            stated("from", self.from.map(|from| from.to_string())),
+            stated("to", self.to.map(|to| to.to_string())),
+            stated("reason", self.reason.clone()),
+            stated("control-id", self.control_id.clone()),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
-    /// Rows that fit the filter (which was made by [`Which::filter`]), up to the limit, read in pages.
-    pub fn each(
-        &self,
-        store: &dyn Store,
-        mut filter: JournalFilter,
-        mut take: impl FnMut(JournalRow) -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
+    /// Rows that fit the query (which was made from [`Which::query`]), up to the limit, read in pages.
+    pub fn each(&self, ops: &Ops, query: &[(String, String)], mut take: impl FnMut(&Json) -> Result<(), Failure>) -> Result<(), Failure> {
         let mut left = self.limit.unwrap_or(usize::MAX);
+        let mut from = ("after", self.after);
         while left > 0 {
-            let rows = store.journal(&filter, PAGE.min(left)).map_err(|error| Failure::failed(error.to_string()))?;
-            let Some(last) = rows.last().map(|row| row.position) else { break };
-            if filter.newest {
-                filter.before = Some(last);
-            } else {
-                filter.after = last;
+            let mut page = query.to_vec();
+            page.push(("limit".into(), PAGE.min(left).to_string()));
+            if from.1 > 0 {
+                page.push((from.0.into(), from.1.to_string()));
             }
-            left -= rows.len();
-            rows.into_iter().try_for_each(&mut take)?;
+            let told = ops.get(&format!("/ops/journal?{}", encode(&page)))?;
+            let rows = list(&told, "rows");
+            rows.iter().try_for_each(&mut take)?;
+            left -= rows.len().min(left);
+            from = match ["after", "before"].into_iter().find(|name| told.get(name).is_some()) {
+                Some(name) => (name, number(&told, name)),
+                None => break,
+            };
         }
         Ok(())
     }
