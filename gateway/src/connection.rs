@@ -1,3 +1,4 @@
+use jiff::Timestamp;
 use std::fmt;
 
 /// What the transport proved about the connection a request came on. One per connection, shared by its requests.
@@ -9,6 +10,8 @@ pub struct ConnectionInfo {
     pub names: Vec<String>,
     /// SHA-256 of the client certificate's DER, to which a token may be bound (RFC 8705); `None` without a certificate.
     pub thumbprint: Option<[u8; 32]>,
+    /// When the client certificate ends.
+    pub ends: Option<Timestamp>,
 }
 
 impl ConnectionInfo {

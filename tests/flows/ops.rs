@@ -79,3 +79,64 @@ fn operators_look_and_mend_by_their_scopes_and_are_written_down() {
     let (code, output, errors) = folder.run(&["audit", "verify"]);
     assert_eq!(code, 0, "{output}{errors}");
 }
+
+#[test]
+fn the_command_line_works_through_a_running_gateway_by_a_token() {
+    let folder = Folder::new();
+    let gateway = folder.serve();
+    let person = Person::ottoline();
+    let mut pas = gateway.sender("pas");
+    pas.send(&adt("A28", "T1", "20260301093000", &person, &[])).unwrap();
+    pas.send(&adt("Z99", "T2", "20260301094000", &person, &[])).unwrap();
+    let url = format!("https://localhost:{}", gateway.address("https").port());
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let token = |scope: &str| write("token", &format!("{}\n", folder.token(scope, None)));
+    let ca = folder.path().join("tls/ca.pem").to_str().unwrap().to_owned();
+    // No configuration and no store: another machine.
+    let through = |scope: &str, arguments: &[&str]| {
+        let token = token(scope);
+        flows::run(&[arguments, &["--gateway", &url, "--gateway-ca", &ca, "--gateway-token", &token]].concat())
+    };
+    let all = "ops.read ops.records ops.mend";
+    let (code, lines, errors) = through("ops.read", &["journal", "list", "--waiting", "--ndjson"]);
+    assert_eq!(code, 0, "{errors}");
+    let row: Value = serde_json::from_str(&lines).unwrap();
+    assert!(row["position"] == 2 && row["reason"].as_str().unwrap().starts_with("error: MSH[1]-9"), "{row}");
+    assert_eq!(through("ops.read", &["journal", "list", "--newest", "--limit", "1"]).1.lines().count(), 2, "a head and a row");
+    let (code, _, errors) = through("ops.read", &["journal", "show", "2"]);
+    assert!(code == 1 && errors.contains("the token lacks the scope ops.records"), "{errors}");
+    let (code, shown, errors) = through(all, &["journal", "show", "2", "--raw"]);
+    assert!(code == 0 && shown.contains("|ADT^Z99^"), "{errors}");
+    let (code, told, errors) = through(all, &["journal", "replay", "--waiting"]);
+    assert!(code == 1 && told.starts_with("2: unsupported\n  error: MSH[1]-9"), "{told}{errors}");
+    let file = write("mended.hl7", &shown.replace("Z99", "A31").replace("4 Larkspur", "9 Larkspur"));
+    let (code, told, errors) = through(all, &["journal", "edit", "2", "--from", &file, "--because", "event mistyped"]);
+    assert!(code == 0 && told.starts_with("2: edited as 3: stored"), "{told}{errors}");
+    let (code, line, errors) = through(all, &["patient", &format!("https://hospital.example/id/mrn|{}", person.mrn)]);
+    assert!(code == 0 && line.contains("9 Larkspur"), "{line}{errors}");
+    let beside = folder.run(&["patient", &format!("https://hospital.example/id/mrn|{}", person.mrn)]);
+    assert_eq!((code, &line), (beside.0, &beside.1), "the same, beside the gateway");
+    let (code, told, errors) = through(all, &["withdraw", "3", "--yes", "--because", "a test"]);
+    assert!(code == 0 && told.contains("-> \"4 Larkspur") && errors.contains("3: withdrawn"), "{told}{errors}");
+    let (code, told, errors) = through("ops.read", &["findings", "--fail-on", "unsafe"]);
+    assert!(code == 1 && told.starts_with("Unsafe: 1 finding") && told.contains("Development certificates"), "{told}{errors}");
+    // What cannot be: named with what to do.
+    for (arguments, code, reason) in [
+        (&["journal", "show", "77"][..], 1, "the journal has no position 77"),
+        (&["patient", "nobody"], 1, "there is no record of Patient/nobody"),
+        (&["journal", "replay", "1", "--schemas", "."], 2, "judges by its own tables"),
+    ] {
+        let told = through(all, arguments);
+        assert!(told.0 == code && told.2.contains(reason), "{told:?}");
+    }
+    // The audit names whose token it was, and not who sat at the machine.
+    let audit = gateway.app(&folder.token("system/AuditEvent.rs", None));
+    let id = line.lines().next().unwrap().strip_prefix("Patient/").unwrap();
+    let events = audit.search(&format!("/fhir/AuditEvent?patient={id}&_count=200"));
+    assert!(events.iter().any(|event| event.to_string().contains("os:")), "the time line beside it");
+    assert!(events.iter().filter(|event| event.to_string().contains("app:")).count() >= 4, "edited, looked at, previewed, withdrawn");
+}

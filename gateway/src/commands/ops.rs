@@ -32,19 +32,19 @@ const WAIT_SECONDS_MAX: u64 = 60;
 #[command(next_help_heading = "Through a running gateway")]
 pub struct Through {
     /// Ask the gateway at this address, as https://HOST:PORT, by its /ops; the audit then names the token's owner
-    #[arg(long, value_name = "URL", env = "LANDBRIDGE_GATEWAY", requires = "gateway_token", requires = "gateway_ca")]
+    #[arg(long, value_name = "URL", global = true, env = "LANDBRIDGE_GATEWAY", requires = "gateway_token", requires = "gateway_ca")]
     gateway: Option<String>,
     /// File that holds a token with the scopes ops.read, ops.records or ops.mend
-    #[arg(long, value_name = "FILE", env = "LANDBRIDGE_GATEWAY_TOKEN")]
+    #[arg(long, value_name = "FILE", global = true, env = "LANDBRIDGE_GATEWAY_TOKEN")]
     gateway_token: Option<PathBuf>,
     /// Authorities that the gateway's certificate must be of (PEM)
-    #[arg(long, value_name = "FILE", env = "LANDBRIDGE_GATEWAY_CA")]
+    #[arg(long, value_name = "FILE", global = true, env = "LANDBRIDGE_GATEWAY_CA")]
     gateway_ca: Option<PathBuf>,
     /// Client certificate to show the gateway (PEM), where the token is bound to one
-    #[arg(long, value_name = "FILE", env = "LANDBRIDGE_GATEWAY_CERTIFICATE", requires = "gateway_key")]
+    #[arg(long, value_name = "FILE", global = true, env = "LANDBRIDGE_GATEWAY_CERTIFICATE", requires = "gateway_key")]
     gateway_certificate: Option<PathBuf>,
     /// Its private key (PEM)
-    #[arg(long, value_name = "FILE", env = "LANDBRIDGE_GATEWAY_KEY", requires = "gateway_certificate")]
+    #[arg(long, value_name = "FILE", global = true, env = "LANDBRIDGE_GATEWAY_KEY", requires = "gateway_certificate")]
     gateway_key: Option<PathBuf>,
 }
 

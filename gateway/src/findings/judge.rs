@@ -35,6 +35,7 @@ pub fn judge(facts: &Facts) -> Vec<Concern> {
     certificates(facts, &mut found);
     development(facts, &mut found);
     for feed in &facts.feeds {
+        sender(facts, feed, &mut found);
         silence(facts, feed, &mut found);
         waiting(facts, feed, &mut found);
         issues(feed, &mut found);
@@ -178,6 +179,31 @@ fn certificates(facts: &Facts, found: &mut Vec<Concern>) {
             found.push(concern(State::Unsafe, "certificate-weak", what, meaning, "replace"));
         }
     }
+}
+
+/// The certificate that a feed's sender shows.
+fn sender(facts: &Facts, feed: &FeedWatch, found: &mut Vec<Concern>) {
+    let Some(ends) = feed.certificate_ends.filter(|_| facts.config.feeds.contains_key(&feed.feed)) else { return };
+    let days = (ends.as_second() - facts.now.as_second()).div_euclid(24 * 3600);
+    if days >= NOTICE_DAYS {
+        return;
+    }
+    let (kind, what, meaning) = if ends <= facts.now {
+        ("certificate-ended", format!("ended on {}", day(ends)), "It is refused, and its messages do not arrive, until it shows another.")
+    } else {
+        ("certificate-ends", format!("ends in {days} days, on {}", day(ends)), "Then it is refused, and its messages stop arriving.")
+    };
+    found.push(Concern {
+        state: if ends <= facts.now { State::Unsafe } else { State::NeedsAttention },
+        kind,
+        about: format!("feed {}", feed.feed),
+        what: format!("The certificate that the sender of feed {} showed last {what}.", feed.feed),
+        meaning: meaning.into(),
+        act: "give the sender a new certificate, of an authority that the door trusts".into(),
+        who: SUPPLIER,
+        since: None,
+        count: None,
+    });
 }
 
 fn development(facts: &Facts, found: &mut Vec<Concern>) {

@@ -126,6 +126,16 @@ fn certificates_that_end_or_are_weak_are_told() {
 }
 
 #[test]
+fn a_senders_certificate_that_ends_is_told() {
+    let ends = |text: &str| changed(|facts| facts.feeds[0].certificate_ends = Some(at(text)));
+    let soon = ends("2026-04-12T12:31:00Z");
+    assert_eq!((soon.state, soon.kind, soon.about.as_str()), (State::NeedsAttention, "certificate-ends", "feed lab"));
+    assert!(soon.what.contains("of feed lab showed last ends in 12 days, on 12 April 2026"), "{}", soon.what);
+    assert_eq!(ends("2026-03-31T12:29:00Z").state, State::Unsafe);
+    none(|facts| facts.feeds[0].certificate_ends = Some(at("2026-05-31T12:29:00Z")));
+}
+
+#[test]
 fn a_feed_is_silent_by_its_own_habit_at_this_hour() {
     let silent = changed(|facts| facts.feeds[0].last = at("2026-03-31T09:30:00Z"));
     assert_eq!(silent.kind, "silent-feed");

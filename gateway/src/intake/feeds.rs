@@ -101,9 +101,14 @@ impl Feed {
         }
     }
 
+    /// Whether it is the sender's certificate that has these names.
+    pub fn is_peer(&self, names: &[String]) -> bool {
+        self.config.peer.as_ref().is_some_and(|name| names.iter().any(|known| known.eq_ignore_ascii_case(name)))
+    }
+
     fn is_of(&self, peer: &Peer) -> bool {
         match &self.config.peer {
-            Some(name) => peer.names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+            Some(_) => self.is_peer(&peer.names),
             // A plain listener's feed: the configuration says so in as many words.
             None => peer.names.is_empty(),
         }

@@ -33,11 +33,11 @@ use contract::{Frame, Issue, Outcome, OutcomeKind, Translation};
 use feeds::{admit, of_sender};
 use jiff::Timestamp;
 use quarantine::Quarantine;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
@@ -57,6 +57,8 @@ struct Room {
     quarantine: Quarantine,
     /// As many frames are judged at once as there are processors: more would only wait, and hold memory.
     desks: Semaphore,
+    /// When the certificate ends that a feed's sender showed last.
+    certificates: Mutex<HashMap<String, Timestamp>>,
 }
 
 /// What the sender gets.
@@ -138,7 +140,9 @@ impl Intake {
         let quarantine = Quarantine::new(frames_max, metrics.clone());
         let desks = Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from));
         let none = RwLock::new(Arc::new(Feeds::new(Vec::new())));
-        let intake = Self { room: Arc::new(Room { feeds: none, store, clock, metrics, refusals, quarantine, desks }) };
+        let intake = Self {
+            room: Arc::new(Room { feeds: none, store, clock, metrics, refusals, quarantine, desks, certificates: Mutex::default() }),
+        };
         intake.replace(feeds)?;
         Ok(intake)
     }
@@ -163,6 +167,38 @@ impl Intake {
         }
         *room.feeds.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(feeds);
         Ok(())
+    }
+
+    /// A client showed a certificate of these names: keeps when that of a feed's sender ends, so that it is told in time.
+    /// Nobody waits for it.
+    pub fn proven(&self, names: &[String], ends: Option<Timestamp>) {
+        let Some(ends) = ends else { return };
+        for feed in self.feeds().iter().filter(|feed| feed.is_peer(names)) {
+            let name = feed.name().to_owned();
+            if self.certificates().insert(name.clone(), ends) == Some(ends) {
+                continue;
+            }
+            let intake = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = intake.room.store.certificate(&name, ends).await {
+                    tracing::warn!(feed = name, %error, "when the sender's certificate ends could not be kept");
+                    intake.certificates().remove(&name);
+                }
+            });
+        }
+    }
+
+    fn certificates(&self) -> MutexGuard<'_, HashMap<String, Timestamp>> {
+        self.room.certificates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts anew what waits, for what was done about it beside the gateway.
+    pub async fn recount(&self) {
+        let room = self.room.clone();
+        let counted = tokio::task::spawn_blocking(move || room.quarantine.recount(&*room.store)).await;
+        if let Ok(Err(error)) = counted {
+            tracing::warn!(%error, "the quarantine could not be counted");
+        }
     }
 
     /// A frame's whole way.

@@ -25,6 +25,12 @@ impl Quarantine {
         Ok(())
     }
 
+    /// Counts all anew: what is replayed, edited or withdrawn beside the gateway is not told to it.
+    pub fn recount(&self, store: &dyn Store) -> Result<(), StoreError> {
+        let known: Vec<String> = self.lock().keys().cloned().collect();
+        known.iter().try_for_each(|of| self.count(store, of))
+    }
+
     pub fn is_full(&self, of: &str) -> bool {
         self.lock().get(of).is_some_and(|frames| *frames >= self.frames_max)
     }

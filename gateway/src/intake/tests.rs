@@ -127,6 +127,11 @@ async fn quarantine_is_bounded_and_emptied_by_replay() {
     assert!(intake.replay(1, "os:op", true).await.unwrap_err().contains("stored"));
     assert!(intake.replay(9, "os:op", true).await.unwrap_err().contains("no such position"));
     assert_eq!(send(&intake, &door, PAS, "ADT^A01|3|PAS|T|7").await.outcome, OutcomeKind::Held);
+    // Room that is made beside the gateway is known when it counts again.
+    self::intake(&store, 2).replay(2, "os:op", true).await.unwrap();
+    assert_eq!(send(&intake, &door, PAS, "ADT^A01|4|PAS|T|7").await.outcome, OutcomeKind::Transient);
+    intake.recount().await;
+    assert_eq!(send(&intake, &door, PAS, "ADT^A01|4|PAS|T|7").await.outcome, OutcomeKind::Held);
 }
 
 #[tokio::test]

@@ -66,6 +66,7 @@ impl Https {
         let Guest { stream, address, unproven, admitted } = guest;
         let proven = self.threshold.shake(&self.tls, stream, address, unproven, &self.intake, &self.metrics).await;
         if let Some((stream, info, trust)) = proven {
+            self.intake.proven(&info.names, info.ends);
             // By ALPN and not by the first bytes: a client that sends none would be waited for for ever.
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
             let (https, info) = (self.clone(), Arc::new(info));

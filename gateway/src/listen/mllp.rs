@@ -75,6 +75,7 @@ impl Mllp {
             Some(tls) => {
                 let proven = self.threshold.shake(tls, stream, address, unproven, &self.intake, &self.metrics).await;
                 if let Some((stream, info, trust)) = proven {
+                    self.intake.proven(&info.names, info.ends);
                     let peer = Peer { address: info.address, names: info.names, token: None };
                     if let Some(Leave::Distrusted(word)) = self.speak(stream, peer, stay.trusting(trust), admitted).await {
                         self.metrics.refused(self.name(), "distrusted");

@@ -5,6 +5,7 @@
 
 use crate::config;
 use crate::connection::ConnectionInfo;
+use jiff::Timestamp;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
@@ -114,6 +115,7 @@ impl Tls {
             address: address.to_string(),
             names: certificate.map(names).unwrap_or_default(),
             thumbprint: certificate.map(|certificate| Sha256::digest(certificate).into()),
+            ends: certificate.and_then(ends),
         };
         let chain = chain.iter().map(|certificate| certificate.clone().into_owned()).collect();
         Ok((stream, info, Trust { tls: self.clone(), chain, changed }))
@@ -222,6 +224,11 @@ fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
         _ => None,
     });
     names.collect()
+}
+
+fn ends(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
 }
 
 fn refusal(error: &std::io::Error) -> Refused {

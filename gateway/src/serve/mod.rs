@@ -39,6 +39,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 pub const DRAIN_TIME_MAX: Duration = Duration::from_secs(25);
 /// The operators' listener: few scrape it.
 const OBSERVER_CONNECTIONS_MAX: usize = 64;
+/// How often it is counted what waits in quarantine, for what was done about it beside the gateway.
+const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A gateway with open doors.
 pub struct Running {
@@ -165,6 +167,8 @@ impl Running {
     pub async fn until_told_to_stop(&self, mut signals: Signals) {
         let mut looks = interval_at(Instant::now() + LOOK_INTERVAL, LOOK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut counts = interval_at(Instant::now() + COUNT_INTERVAL, COUNT_INTERVAL);
+        counts.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 asked = signals.next() => match asked {
@@ -172,6 +176,7 @@ impl Running {
                     Asked::Reload => self.reload.now().await,
                 },
                 _ = looks.tick() => self.reload.look().await,
+                _ = counts.tick() => self.reload.intake.recount().await,
             }
         }
     }

@@ -76,6 +76,9 @@ pub trait Store: Send + Sync + 'static {
     /// What the store can tell of feeds and apps, for findings.
     fn watch(&self, now: Timestamp) -> Result<Watch, StoreError>;
 
+    /// Keeps when the certificate ends that a feed's sender shows.
+    fn certificate(&self, feed: &str, ends: Timestamp) -> Pending<()>;
+
     /// Whether a commit and an audit entry can be made durable now (readiness).
     fn ready(&self) -> Pending<()>;
 
@@ -380,6 +383,8 @@ pub struct FeedWatch {
     /// Within the last 24 hours.
     pub today: u64,
     pub waiting: Option<Waiting>,
+    /// When the certificate ends that its sender showed last.
+    pub certificate_ends: Option<Timestamp>,
     /// Messages at this hour of the day in the last 28 days, and on how many of them there was one.
     pub at_this_hour: u64,
     pub days_at_this_hour: u64,

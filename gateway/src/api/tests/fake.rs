@@ -267,6 +267,10 @@ impl Store for Fake {
         Ok(crate::store::Watch::default())
     }
 
+    fn certificate(&self, _: &str, _: jiff::Timestamp) -> Pending<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     fn ready(&self) -> Pending<()> {
         Box::pin(std::future::ready(Ok(())))
     }

@@ -29,7 +29,7 @@ async fn send(ingest: &Ingest, case: &Case<'_>) -> (u16, String, String) {
     }
     let request = request.body(Full::new(Bytes::copy_from_slice(case.body.as_bytes()))).unwrap();
     let names = case.names.iter().map(|name| (*name).to_owned()).collect();
-    let connection = ConnectionInfo { address: "192.0.2.7:4000".into(), names, thumbprint: None };
+    let connection = ConnectionInfo { address: "192.0.2.7:4000".into(), names, ..ConnectionInfo::default() };
     let response = ingest.answer(request, &connection).await;
     let content_type = response.headers()[CONTENT_TYPE].to_str().unwrap().to_owned();
     let status = response.status().as_u16();

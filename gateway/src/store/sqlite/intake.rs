@@ -317,6 +317,13 @@ impl IntakeDesk {
         Ok(line)
     }
 
+    /// Keeps when the certificate ends that a feed's sender shows.
+    pub(super) fn certificate(&mut self, connection: &Connection, feed: &str, ends: Timestamp) -> Result<(), StoreError> {
+        let feed = self.names.feed(connection, feed)?;
+        connection.execute("UPDATE feed SET certificate_ends = ?2 WHERE id = ?1", (feed, ends.as_microsecond()))?;
+        Ok(())
+    }
+
     /// Makes a recipe a feed's active one.
     pub(super) fn activate(&mut self, connection: &Connection, feed: &str, hash: &str) -> Result<(), StoreError> {
         let feed = self.names.feed(connection, feed)?;

@@ -253,6 +253,11 @@ impl Store for SqliteStore {
         Ok(Watch { feeds, apps, backlogs: super::outbox::Outbox::backlogs(self)?, last_seal })
     }
 
+    fn certificate(&self, feed: &str, ends: Timestamp) -> Pending<()> {
+        let feed = feed.to_owned();
+        self.intake.submit(move |desk, connection| desk.certificate(connection, &feed, ends))
+    }
+
     fn ready(&self) -> Pending<()> {
         // A transaction that writes nothing would need no disk.
         fn touch(connection: &Connection) -> Result<(), StoreError> {

@@ -127,6 +127,9 @@ CREATE INDEX mend_position ON mend (position);
 CREATE INDEX mend_version ON mend (version) WHERE version IS NOT NULL;
 ";
 
+/// When the certificate ends that a feed's sender showed last.
+const CERTIFICATES: &str = "ALTER TABLE feed ADD COLUMN certificate_ends INTEGER";
+
 /// A file of the store.
 pub(super) struct Layout {
     pub(super) name: &'static str,
@@ -135,8 +138,10 @@ pub(super) struct Layout {
 }
 
 /// Journal, state, versions, index and intake audit.
-pub(super) const LANDBRIDGE_DB: Layout =
-    Layout { name: "landbridge.db", migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME], &[JOURNAL_FILTERS], &[MENDING], &[OUTBOX]] };
+pub(super) const LANDBRIDGE_DB: Layout = Layout {
+    name: "landbridge.db",
+    migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME], &[JOURNAL_FILTERS], &[MENDING], &[OUTBOX], &[CERTIFICATES]],
+};
 /// Access audit.
 pub(super) const ACCESS_DB: Layout = Layout { name: "access.db", migrations: &[&[AUDIT]] };
 

@@ -20,7 +20,7 @@ const HABIT_DAYS: i64 = 28;
 pub(super) fn feeds(connection: &Connection, now: Timestamp) -> Result<Vec<FeedWatch>, StoreError> {
     let now = now.as_microsecond();
     let sql =
-        "SELECT f.id, f.name, count(*), min(j.received), max(j.received), sum(j.received >= ?1) FROM journal j JOIN feed f ON f.id = j.feed
+        "SELECT f.id, f.name, count(*), min(j.received), max(j.received), sum(j.received >= ?1), f.certificate_ends FROM journal j JOIN feed f ON f.id = j.feed
         GROUP BY j.feed ORDER BY f.name";
     let mut statement = connection.prepare_cached(sql)?;
     let rows = statement.query_map([now - DAY], |row| {
@@ -31,6 +31,7 @@ pub(super) fn feeds(connection: &Connection, now: Timestamp) -> Result<Vec<FeedW
             first: time(row, 3)?,
             last: time(row, 4)?,
             today: number(5)?,
+            certificate_ends: row.get::<_, Option<i64>>(6)?.map(|_| time(row, 6)).transpose()?,
             ..FeedWatch::default()
         };
         Ok((row.get::<_, i64>(0)?, watch))
@@ -176,7 +177,9 @@ mod tests {
     fn a_feed_is_counted_its_habit_at_this_hour_too() {
         let directory = tempfile::tempdir().unwrap();
         let connection = crate::store::sqlite::schema::LANDBRIDGE_DB.open(directory.path()).unwrap();
-        connection.execute("INSERT INTO feed (id, name) VALUES (1, 'lab')", []).unwrap();
+        let ends: Timestamp = "2026-04-30T00:00:00Z".parse().unwrap();
+        let sql = "INSERT INTO feed (id, name, certificate_ends) VALUES (1, 'lab', ?1)";
+        connection.execute(sql, [ends.as_microsecond()]).unwrap();
         let now: Timestamp = "2026-03-31T12:30:00Z".parse().unwrap();
         let mut position = 0;
         let mut add = |text: &str, outcome: &str, control_id: &str, issues: &str| {
@@ -205,6 +208,7 @@ mod tests {
         let feeds = feeds(&connection, now).unwrap();
         let [lab] = feeds.as_slice() else { panic!("one feed") };
         assert_eq!((lab.messages, lab.today, lab.sampled), (62, 1, 62));
+        assert_eq!(lab.certificate_ends, Some(ends));
         assert_eq!((lab.at_this_hour, lab.days_at_this_hour), (40, 20), "today is no habit");
         let since = "2026-03-31T12:05:00Z".parse().unwrap();
         assert_eq!((lab.last, lab.waiting), (since, Some(Waiting { count: 1, since, today: 1 })));
