@@ -93,6 +93,31 @@ jwks = {{ printf "/etc/landbridge/jwks/%s" .jwks | toJson }}
 {{- end }}
 {{ end -}}
 
+{{/* Where feeds' next hops are: `addresses`, each with its ports, and the `ports` of those that have a name. */}}
+{{- define "landbridge.nextHops" -}}
+{{- $config := include "landbridge.config" . | fromToml -}}
+{{- $addresses := dict -}}
+{{- $ports := list -}}
+{{- range $feed := $config.feed -}}
+{{- with $feed.relay -}}
+{{- $port := regexFind "[0-9]+$" .to | int64 -}}
+{{- $host := regexReplaceAll ":[0-9]+$" .to "" | trimPrefix "[" | trimSuffix "]" -}}
+{{- $block := "" -}}
+{{- if regexMatch "^[0-9]+([.][0-9]+){3}$" $host -}}
+{{- $block = printf "%s/32" $host -}}
+{{- else if contains ":" $host -}}
+{{- $block = printf "%s/128" $host -}}
+{{- end -}}
+{{- if $block -}}
+{{- $_ := set $addresses $block (append (default list (index $addresses $block)) $port | uniq) -}}
+{{- else -}}
+{{- $ports = append $ports $port | uniq -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "addresses" $addresses "ports" $ports | toYaml -}}
+{{- end -}}
+
 {{/* Of what is read at the start alone: a change of it starts the pod anew. Feeds and issuers are taken in place. */}}
 {{- define "landbridge.configAtStart" -}}
 {{- $config := include "landbridge.config" . | fromToml -}}

@@ -17,6 +17,11 @@
   mountPath: /etc/landbridge/jwks
   readOnly: true
 {{- end }}
+{{- if .Values.relay.existingSecret }}
+- name: relay
+  mountPath: /etc/landbridge/relay
+  readOnly: true
+{{- end }}
 {{- end -}}
 
 {{- define "landbridge.configVolumes" -}}
@@ -48,6 +53,12 @@
 - name: jwks
   secret:
     secretName: {{ .Values.jwks.existingSecret }}
+    defaultMode: 0440
+{{- end }}
+{{- if .Values.relay.existingSecret }}
+- name: relay
+  secret:
+    secretName: {{ .Values.relay.existingSecret }}
     defaultMode: 0440
 {{- end }}
 {{- end -}}
