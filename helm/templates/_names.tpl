@@ -53,10 +53,11 @@ app.kubernetes.io/component: test
 {{- end -}}
 
 {{- define "landbridge.image" -}}
+{{- $repository := required "image.repository is missing: build the image by Containerfile, push it, and write where, e.g. registry.hospital.example/landbridge" .Values.image.repository -}}
 {{- if .Values.image.digest -}}
-{{- printf "%s@%s" .Values.image.repository .Values.image.digest -}}
+{{- printf "%s@%s" $repository .Values.image.digest -}}
 {{- else -}}
-{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) -}}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion .Values.image.tag) -}}
 {{- end -}}
 {{- end -}}
 
