@@ -3,6 +3,7 @@
 //! reach it.
 
 use crate::config::Config;
+use crate::os::{DirBuilderExt, OpenOptionsExt};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::tz::TimeZone;
@@ -15,7 +16,6 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Stands in every certificate as organization, and in every key file as a comment.

@@ -22,6 +22,7 @@ pub mod listen;
 pub mod mllp;
 pub mod observe;
 pub mod ops;
+pub mod os;
 pub mod refusals;
 pub mod relay;
 pub mod search;

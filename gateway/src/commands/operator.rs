@@ -1,17 +1,16 @@
 //! Who sits at the machine, for the audit.
 
 use crate::audit::{Action, Agent, Entry};
+use crate::os::user;
 use jiff::Timestamp;
-use std::os::unix::fs::MetadataExt;
 
 /// The operating system's user of this process, as an agent: `os:NAME`. Not from the environment, which anyone may set;
 /// who became this user by sudo is named beside it, as sudo says.
 pub fn agent() -> Agent {
-    let id = std::fs::metadata("/proc/self").map(|data| data.uid());
     let names = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let who = match id {
-        Ok(id) => name(&names, id).map_or_else(|| format!("os:{id}"), |name| format!("os:{name}")),
-        Err(_) => "os:unknown".into(),
+    let who = match user() {
+        Some(id) => name(&names, id).map_or_else(|| format!("os:{id}"), |name| format!("os:{name}")),
+        None => "os:unknown".into(),
     };
     Agent { who, user: std::env::var("SUDO_USER").unwrap_or_default(), ..Agent::default() }
 }

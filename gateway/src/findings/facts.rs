@@ -2,12 +2,12 @@
 
 use crate::config::{self, Config};
 use crate::development;
+use crate::os::device;
 use crate::store::outbox::Backlog;
 use crate::store::{AppWatch, FeedWatch, FindingRow, Store, StoreError};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use x509_parser::public_key::PublicKey;
 
@@ -105,9 +105,5 @@ fn weakness(certificate: &x509_parser::certificate::X509Certificate<'_>) -> Opti
 
 /// Whether a regular file of seals lies where the store does. What is written to a pipe or a terminal leaves by itself.
 fn same_volume(seals: &Path, store: &Path) -> bool {
-    let device = |path: &Path| std::fs::metadata(path).ok().map(|found| (found.dev(), found.is_file()));
-    match (device(seals), device(store)) {
-        (Some((seals, true)), Some((store, _))) => seals == store,
-        _ => false,
-    }
+    seals.is_file() && device(seals).is_some_and(|volume| device(store) == Some(volume))
 }

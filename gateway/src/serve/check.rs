@@ -8,6 +8,7 @@ use crate::audit::chain::SealKey;
 use crate::config::{Config, Files, Mistake, Places, Tls as Terminated, in_order};
 use crate::development;
 use crate::listen::tls::{ClientCertificate, Ends, Tls};
+use crate::os::may_write;
 use jiff::{Timestamp, ToSpan};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -164,11 +165,10 @@ impl Check<'_> {
 
     /// The folder, or the nearest one in which it will be made.
     fn store(&mut self, folder: &Path) {
-        use rustix::fs::{Access, access};
         let there = folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("/"));
         if !there.is_dir() {
             self.wrong("store.directory", format!("{} is not a folder", there.display()));
-        } else if access(there, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        } else if !may_write(there) {
             self.wrong("store.directory", format!("{} cannot be written by this user", there.display()));
         } else if let Err(error) = crate::store::sqlite::refuse_network(there) {
             self.wrong("store.directory", error.to_string());
@@ -177,17 +177,16 @@ impl Check<'_> {
 
     /// A file or pipe that is there, or the folder in which it will be made.
     fn seals(&mut self, file: &Path) {
-        use rustix::fs::{Access, access};
         let folder = file.parent().unwrap_or(Path::new("/"));
         if file.is_dir() {
             self.wrong("audit.seals", format!("{} is a folder; write the file that the seals go to", file.display()));
         } else if file.exists() {
-            if access(file, Access::WRITE_OK).is_err() {
+            if !may_write(file) {
                 self.wrong("audit.seals", format!("{} cannot be written by this user", file.display()));
             }
         } else if !folder.is_dir() {
             self.wrong("audit.seals", format!("no such folder: {}; make it, or write another place", folder.display()));
-        } else if access(folder, Access::WRITE_OK | Access::EXEC_OK).is_err() {
+        } else if !may_write(folder) {
             self.wrong("audit.seals", format!("{} cannot be written by this user", folder.display()));
         }
     }

@@ -3,11 +3,11 @@
 use super::{frame, shown};
 use crate::commands::ops::{Ops, issue, list, number, text};
 use crate::commands::{Done, Failure, desk};
+use crate::os::DirBuilderExt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use contract::{Json, OutcomeKind};
 use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 

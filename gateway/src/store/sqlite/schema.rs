@@ -1,11 +1,11 @@
 //! The two files: how they are opened, and their tables, as migrations that run forward on open.
 
 use super::outbox::OUTBOX;
+use crate::os::OpenOptionsExt;
 use crate::store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,6 +1,7 @@
 //! What the store's folder lies on. SQLite's log is shared memory between connections, which a network file system does not
 //! give: there it is silently corrupted (sqlite.org/wal.html).
 
+use crate::os::file_system;
 use crate::store::StoreError;
 use std::path::Path;
 
@@ -19,9 +20,12 @@ const OVER_A_NETWORK: [(u64, &str); 9] = [
 
 /// Refuses a folder that SQLite cannot keep whole.
 pub(crate) fn refuse_network(directory: &Path) -> Result<(), StoreError> {
-    let Ok(found) = rustix::fs::statfs(directory) else { return Ok(()) };
-    // The type's width and sign differ between processors; the number has 32 bits.
-    match over_a_network(found.f_type as u64 & 0xffff_ffff) {
+    if cfg!(not(unix)) {
+        let reason = "no store is kept on Windows, where it cannot be told whether a folder lies on a network and is its owner's alone: \
+                      run the gateway on Linux, and beside a sender `landbridge edge`, which keeps none";
+        return Err(StoreError::Refused(reason.into()));
+    }
+    match file_system(directory).and_then(over_a_network) {
         Some(name) => Err(StoreError::Refused(format!(
             "{} lies on a network file system ({name}), where SQLite loses data: use a local disk or a block volume",
             directory.display()
