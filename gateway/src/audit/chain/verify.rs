@@ -63,12 +63,7 @@ impl fmt::Display for Fault {
 /// running gateway. `Err`: there is nothing to verify, or a file cannot be read at all.
 pub fn verify(directory: &Path, seals: Option<&Path>, key: &SealPublic) -> io::Result<Report> {
     // What stands outside by now must be inside; what is added there while we read is not looked at.
-    let outside = seals.map(|path| {
-        let file = std::fs::File::open(path)?;
-        let length = file.metadata()?.len();
-        Ok::<_, io::Error>(BufReader::new(file.take(length)))
-    });
-    let outside = outside.transpose()?;
+    let outside = seals.map(open_seals).transpose()?;
     let mut report = Report::default();
     if !directory.join(FILES[0].0).is_file() {
         return Err(io::Error::new(io::ErrorKind::NotFound, format!("{} holds no {}", directory.display(), FILES[0].0)));
@@ -109,6 +104,19 @@ pub fn verify(directory: &Path, seals: Option<&Path>, key: &SealPublic) -> io::R
         report.unsealed += head.count.saturating_sub(count);
     }
     Ok(report)
+}
+
+/// Before it is opened: what is no file (a pipe, a device) may never give a byte, and never end.
+fn open_seals(path: &Path) -> io::Result<BufReader<io::Take<std::fs::File>>> {
+    let told = |error: io::Error| io::Error::new(error.kind(), format!("{}: {}", path.display(), error.kind()));
+    let known = std::fs::metadata(path).map_err(told)?;
+    if !known.is_file() {
+        let reason =
+            format!("{}: not a regular file; bring the seals that left the machine into one, and name that with --seals", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let file = std::fs::File::open(path).map_err(told)?;
+    Ok(BufReader::new(file.take(known.len())))
 }
 
 /// The row number of an entry, after the last of its file: in order of time over both files, and never twice.

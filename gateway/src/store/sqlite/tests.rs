@@ -55,6 +55,20 @@ impl Engine for Folder {
 for_engine!(Folder::new());
 
 #[test]
+fn seals_that_are_no_file_are_refused_and_not_waited_for() {
+    let folder = Folder::new();
+    drop(folder.store());
+    let pipe = folder.path().join("seals");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (seals, reason) in
+        [(pipe.as_path(), "not a regular file"), (Path::new("/dev/zero"), "not a regular file"), (Path::new("/none"), "/none")]
+    {
+        let refused = verify(folder.path(), Some(seals), &SealKey::from_seed(&SEED).public()).unwrap_err().to_string();
+        assert!(refused.contains(reason), "{refused}");
+    }
+}
+
+#[test]
 fn a_search_that_takes_too_long_is_broken_off() {
     let folder = Folder::new();
     let store = folder.store();
