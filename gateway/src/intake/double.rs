@@ -9,6 +9,7 @@ use crate::access::Grant;
 use crate::audit::Entry;
 use crate::clock::Clock;
 use crate::config;
+use crate::mllp::Files;
 use crate::observe::Metrics;
 use crate::refusals::Refusals;
 use crate::search::{Page, Query, Version};
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 
 /// A store in memory: journal and audit alone.
@@ -305,6 +307,10 @@ impl Outbox for Memory {
         Ok(Vec::new())
     }
 
+    fn backlog(&self, feed: &str) -> Result<Backlog, StoreError> {
+        Ok(Backlog { feed: feed.to_owned(), ..Backlog::default() })
+    }
+
     fn backlogs(&self) -> Result<Vec<Backlog>, StoreError> {
         Ok(Vec::new())
     }
@@ -443,6 +449,16 @@ pub fn feeds() -> Vec<Feed> {
         feed("docs", config::Listener::Https, "cda", "DOCS", "CDA"),
         feed("web", config::Listener::Https, "hl7v2", "WEB", "ADT"),
     ]
+}
+
+/// These, each with a relay to the same next hop.
+pub fn relayed_feeds(to: &str, mode: config::RelayMode) -> Feeds {
+    let relay = config::Relay { to: to.into(), mode, files: Files::default(), refusals: 3, reply_time: Duration::from_secs(5) };
+    let relayed = |mut feed: Feed| {
+        feed.config.relay = Some(relay.clone());
+        feed.relayed().unwrap()
+    };
+    Feeds::new(feeds().into_iter().map(relayed).collect())
 }
 
 pub const NOON: &str = "2026-11-24T12:00:00Z";

@@ -123,24 +123,29 @@ impl Line {
     }
 
     async fn exchange(&mut self, message: &[u8]) -> Result<Acknowledgement, Unacknowledged> {
-        let control = control_id(message);
+        // Without MSH-10 there is nothing to name: a reply that names something is another message's.
+        let control = control_id(message).unwrap_or_default();
         self.stream.write_all(&framed(message)).await.map_err(|_| Unacknowledged::Closed)?;
         self.stream.flush().await.map_err(|_| Unacknowledged::Closed)?;
         loop {
             let bytes = self.reply().await?;
             let (code, about) = acknowledges(&bytes).ok_or(Unacknowledged::NoReply)?;
-            if control.as_deref().is_none_or(|control| control == about) {
-                if code == Code::CA {
-                    self.committed.truncate(COMMITTED_MAX - 1);
-                    self.committed.push_front(about);
-                }
-                return Ok(Acknowledgement { code, bytes });
+            // Enhanced mode: the second reply to a message of before, which needs nothing of us. Also where this message has the
+            // same control id: the earlier one's reply comes first.
+            if !code.is_commit()
+                && let Some(earlier) = self.committed.iter().rposition(|committed| *committed == about)
+            {
+                self.committed.remove(earlier);
+                continue;
             }
-            // Enhanced mode: the second reply to a message of before, which needs nothing of us.
-            match self.committed.iter().position(|committed| *committed == about) {
-                Some(earlier) if !code.is_commit() => drop(self.committed.remove(earlier)),
-                _ => return Err(Unacknowledged::AnothersReply),
+            if about != control {
+                return Err(Unacknowledged::AnothersReply);
             }
+            if code == Code::CA {
+                self.committed.truncate(COMMITTED_MAX - 1);
+                self.committed.push_front(about);
+            }
+            return Ok(Acknowledgement { code, bytes });
         }
     }
 

@@ -80,3 +80,26 @@ async fn the_second_reply_of_enhanced_mode_is_not_the_next_messages() {
     far.write_all(&reply("AA", "C1")).await.unwrap();
     assert_eq!(line.send(&message("C3")).await.err(), Some(Unacknowledged::AnothersReply));
 }
+
+#[tokio::test]
+async fn a_late_second_reply_counts_for_no_later_message_of_the_same_control_id_or_of_none() {
+    // Of the same: the message of before has its second reply, then this one its first; a receiver of mixed mode is asked again.
+    for (replies, expected) in [
+        (vec![reply("CA", "C1"), reply("AA", "C1"), reply("CE", "C1")], Ok(Code::CE)),
+        (vec![reply("CA", "C1"), reply("AA", "C1")], Err(Unacknowledged::Closed)),
+        (vec![reply("CA", "C1"), reply("AA", "C1"), reply("AA", "C1")], Ok(Code::AA)),
+    ] {
+        let (line, mut far) = line(REPLY_TIME);
+        far.write_all(&replies.concat()).await.unwrap();
+        far.shutdown().await.unwrap();
+        let (line, _) = line.send(&message("C1")).await.ok().unwrap();
+        assert_eq!(line.send(&message("C1")).await.map(|(_, acknowledged)| acknowledged.code), expected);
+    }
+    // Of none: the reply names nothing either.
+    for (second, expected) in [("C1", Err(Unacknowledged::AnothersReply)), ("", Ok(Code::AA))] {
+        let (line, mut far) = line(REPLY_TIME);
+        far.write_all(&[reply("AA", "C1"), reply("AA", second)].concat()).await.unwrap();
+        let (line, _) = line.send(&message("C1")).await.ok().unwrap();
+        assert_eq!(line.send(&message("")).await.map(|(_, acknowledged)| acknowledged.code), expected, "{second:?}");
+    }
+}

@@ -5,7 +5,7 @@ use crate::config::Relay;
 use crate::mllp::{Line, Receiver, Unacknowledged};
 use crate::observe::Metrics;
 use crate::store::StoreError;
-use crate::store::outbox::{Letter, LetterState, Outbox, Tried};
+use crate::store::outbox::{Backlog, Letter, LetterState, Outbox, Tried};
 use contract::Frame;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +29,8 @@ pub struct Deliverer {
     stopping: watch::Receiver<bool>,
     /// Nothing is under way on it.
     line: Option<Line>,
+    /// What came of the last attempt, where that could not be written down: it is not sent again for that.
+    unmarked: Option<(u64, Tried)>,
     /// The last attempt did not do it: told once, and once that it is over.
     held_up: bool,
     told: Option<Instant>,
@@ -45,6 +47,7 @@ impl Deliverer {
             metrics: relays.metrics.clone(),
             stopping,
             line: None,
+            unmarked: None,
             held_up: false,
             told: None,
         }
@@ -56,10 +59,7 @@ impl Deliverer {
         while !*self.stopping.borrow() {
             // Before the look: what comes in between is noticed.
             posted.borrow_and_update();
-            let (outbox, feed) = (self.outbox.clone(), self.feed.clone());
-            let next = tokio::task::spawn_blocking(move || outbox.next(&feed)).await;
-            let next = next.unwrap_or_else(|_| Err(StoreError::Unavailable("the store broke off".into())));
-            self.tell(matches!(next, Ok(None)));
+            let next = self.look().await;
             let done = match next {
                 Ok(Some((letter, frame))) => self.attempt(&letter, &frame).await,
                 Ok(None) => {
@@ -98,12 +98,50 @@ impl Deliverer {
 
     /// Sends one message once. `Err`: why it is still its turn.
     async fn attempt(&mut self, letter: &Letter, frame: &Frame) -> Result<(), String> {
+        let known = self.unmarked.take().filter(|(position, _)| *position == letter.position);
+        let tried = match known {
+            Some((_, tried)) => tried,
+            None => match self.send(letter, frame).await? {
+                Some(tried) => tried,
+                None => return Ok(()),
+            },
+        };
+        let entry = self.entry(letter, tried.state, &tried.reason);
+        if let Err(error) = self.outbox.tried(letter.position, tried.clone(), entry).await {
+            self.unmarked = Some((letter.position, tried));
+            return Err(error.to_string());
+        }
+        match tried.state {
+            LetterState::Delivered => Ok(()),
+            LetterState::Dead => {
+                let (position, reason) = (letter.position, tried.reason);
+                tracing::error!(
+                    feed = self.feed,
+                    position,
+                    reason,
+                    "a dead letter: the next hop refused it, or it cannot be passed on by MLLP; mend that, then `relay replay`"
+                );
+                // The metrics count it at once.
+                self.told = None;
+                Ok(())
+            }
+            LetterState::Waiting if tried.refused => Err(format!("refused with {}", tried.reason)),
+            LetterState::Waiting => Err(tried.reason),
+        }
+    }
+
+    /// What came of it; nothing where we are to stop before.
+    async fn send(&mut self, letter: &Letter, frame: &Frame) -> Result<Option<Tried>, String> {
+        // A receiver would end the frame there, and take what follows for a message of its own.
+        if ends_within(frame.bytes()) {
+            return Ok(Some(Tried { state: LetterState::Dead, reason: "not-mllp".into(), sent: false, refused: false }));
+        }
         let line = match self.line.take() {
             Some(line) => line,
             None => {
                 let connected = tokio::select! {
                     connected = self.hop.connect() => connected,
-                    _ = self.stopping.wait_for(|stopping| *stopping) => return Ok(()),
+                    _ = self.stopping.wait_for(|stopping| *stopping) => return Ok(None),
                 };
                 let stream = connected.inspect_err(|_| self.metrics.relayed(&self.feed, "unreached", 1))?;
                 Line::new(stream, self.relay.reply_time)
@@ -126,26 +164,7 @@ impl Deliverer {
                 (LetterState::Waiting, word(unacknowledged).to_owned(), false)
             }
         };
-        let tried = Tried { state, reason: reason.clone(), sent: true, refused };
-        let entry = self.entry(letter, state, &reason);
-        // Where it cannot be marked as taken it is sent again.
-        self.outbox.tried(letter.position, tried, entry).await.map_err(|error| error.to_string())?;
-        match state {
-            LetterState::Delivered => Ok(()),
-            LetterState::Dead => {
-                let position = letter.position;
-                tracing::error!(
-                    feed = self.feed,
-                    position,
-                    reason,
-                    "a dead letter: the next hop refused it; mend it there, then `relay replay`"
-                );
-                self.told = None;
-                Ok(())
-            }
-            LetterState::Waiting if refused => Err(format!("refused with {reason}")),
-            LetterState::Waiting => Err(reason),
-        }
+        Ok(Some(Tried { state, reason, sent: true, refused }))
     }
 
     fn entry(&self, letter: &Letter, state: LetterState, reason: &str) -> Entry {
@@ -162,18 +181,27 @@ impl Deliverer {
         }
     }
 
-    /// Metrics: not more often than the outbox would be looked at anyway.
-    fn tell(&mut self, idle: bool) {
-        if !idle && self.told.is_some_and(|at| at.elapsed() < LOOK_INTERVAL) {
-            return;
-        }
-        self.told = Some(Instant::now());
-        if let Ok(backlogs) = self.outbox.backlogs() {
-            let own = backlogs.into_iter().find(|backlog| backlog.feed == self.feed);
-            let (waiting, oldest, dead) = own.map_or((0, None, 0), |own| (own.waiting, own.oldest, own.dead));
+    /// The message whose turn it is. The backlog is counted for the metrics, not more often than an idle outbox is looked at.
+    async fn look(&mut self) -> Result<Option<(Letter, Frame)>, StoreError> {
+        let counts = self.told.is_none_or(|at| at.elapsed() >= LOOK_INTERVAL);
+        let (outbox, feed) = (self.outbox.clone(), self.feed.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            let next = outbox.next(&feed)?;
+            let backlog = counts.then(|| outbox.backlog(&feed)).transpose()?;
+            Ok((next, backlog))
+        });
+        let (next, backlog) = looked.await.unwrap_or_else(|_| Err(StoreError::Unavailable("the store broke off".into())))?;
+        if let Some(Backlog { waiting, oldest, dead, .. }) = backlog {
+            self.told = Some(Instant::now());
             self.metrics.relay(&self.feed, waiting, oldest.map(|at| at.as_second()), dead);
         }
+        Ok(next)
     }
+}
+
+/// Whether a message holds what ends a frame: by MLLP no message of that way does.
+fn ends_within(message: &[u8]) -> bool {
+    message.windows(2).any(|pair| matches!(pair, [0x1C, b'\r' | b'\n' | 0x0B]))
 }
 
 /// For the audit and the list.

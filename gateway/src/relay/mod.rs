@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 /// How long a stop waits for the acknowledgement under way.
 const STOP_TIME_MAX: Duration = Duration::from_secs(10);
@@ -27,7 +28,14 @@ pub struct Relays {
     outbox: Arc<dyn Outbox>,
     clock: Clock,
     metrics: Metrics,
-    running: Mutex<BTreeMap<String, Running>>,
+    tasks: Mutex<Tasks>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    running: BTreeMap<String, Running>,
+    /// Told to end: the last of each feed, which awaits those before it.
+    ending: BTreeMap<String, JoinHandle<()>>,
 }
 
 struct Running {
@@ -38,20 +46,20 @@ struct Running {
 
 impl Relays {
     pub fn new(outbox: Arc<dyn Outbox>, clock: Clock, metrics: Metrics) -> Self {
-        Self { outbox, clock, metrics, running: Mutex::default() }
+        Self { outbox, clock, metrics, tasks: Mutex::default() }
     }
 
     /// Passes on for these feeds from now on. One whose relay is as it was goes on.
     pub async fn follow(&self, feeds: &Feeds) {
-        let mut running = self.running.lock().await;
+        let mut tasks = self.tasks.lock().await;
+        let Tasks { running, ending } = &mut *tasks;
         let relayed = |name: &str| feeds.named(name).and_then(|feed| feed.config.relays(RelayMode::AfterCommit));
         let ends: Vec<String> =
             running.iter().filter(|(name, one)| relayed(name) != Some(&one.relay)).map(|(name, _)| name.clone()).collect();
-        let mut before: BTreeMap<String, JoinHandle<()>> = BTreeMap::new();
         for name in ends {
             if let Some(one) = running.remove(&name) {
                 let _ = one.stop.send(true);
-                before.insert(name, one.task);
+                ending.insert(name, one.task);
             }
         }
         for feed in feeds.iter() {
@@ -61,9 +69,9 @@ impl Relays {
             }
             let (stop, stopping) = watch::channel(false);
             let deliverer = Deliverer::new(feed.name(), relay, hop.clone(), self, stopping);
-            let before = before.remove(feed.name());
+            let before = ending.remove(feed.name());
             let task = tokio::spawn(async move {
-                // Never two at once: they would overtake one another.
+                // Never two at once: they would overtake one another. A relay that was taken out and is back may find its last one at work.
                 if let Some(before) = before {
                     let _ = before.await;
                 }
@@ -71,7 +79,9 @@ impl Relays {
             });
             running.insert(feed.name().to_owned(), Running { relay: relay.clone(), stop, task });
         }
-        for backlog in self.outbox.backlogs().unwrap_or_default() {
+        let outbox = self.outbox.clone();
+        let backlogs = tokio::task::spawn_blocking(move || outbox.backlogs()).await;
+        for backlog in backlogs.into_iter().flatten().flatten() {
             if backlog.waiting > 0 && !running.contains_key(&backlog.feed) {
                 let (feed, waiting) = (backlog.feed, backlog.waiting);
                 tracing::warn!(feed, waiting, "messages wait for a next hop that the feed has no more: `relay list` tells them");
@@ -81,15 +91,20 @@ impl Relays {
 
     /// Ends after the acknowledgements under way.
     pub async fn stop(&self) {
-        let running = std::mem::take(&mut *self.running.lock().await);
-        for one in running.values() {
+        let Tasks { running, mut ending } = std::mem::take(&mut *self.tasks.lock().await);
+        for (feed, one) in running {
             let _ = one.stop.send(true);
+            ending.insert(feed, one.task);
         }
-        for (feed, mut one) in running {
-            if tokio::time::timeout(STOP_TIME_MAX, &mut one.task).await.is_err() {
-                one.task.abort();
+        let by = Instant::now() + STOP_TIME_MAX;
+        for (feed, mut task) in ending {
+            if timeout_at(by, &mut task).await.is_err() {
+                task.abort();
                 tracing::warn!(feed, "stopped before the next hop's acknowledgement: the message is sent again at the next start");
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,6 +20,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// In order of position.
     fn letters(&self, filter: &LetterFilter, count: usize) -> Result<Vec<Letter>, StoreError>;
 
+    /// Of one feed.
+    fn backlog(&self, feed: &str) -> Result<Backlog, StoreError>;
+
     /// Of each feed of which something waits or is dead.
     fn backlogs(&self) -> Result<Vec<Backlog>, StoreError>;
 
@@ -72,7 +75,7 @@ pub struct LetterFilter {
     pub after: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Backlog {
     pub feed: String,
     pub waiting: u64,

@@ -71,6 +71,23 @@ impl Outbox for SqliteStore {
         })
     }
 
+    fn backlog(&self, feed: &str) -> Result<Backlog, StoreError> {
+        self.landbridge.read(|connection| {
+            let mut backlog = Backlog { feed: feed.to_owned(), ..Backlog::default() };
+            let Some(feed) = find_feed(connection, feed)? else { return Ok(backlog) };
+            // All by the index of what is open; who waits longest has the first turn.
+            let sql = "SELECT count(*) FROM relay WHERE feed = ?1 AND state = ?2 AND state <> 'delivered'";
+            let mut statement = connection.prepare_cached(sql)?;
+            let mut count = |state: LetterState| statement.query_row((feed, state.word()), |row| row.get::<_, i64>(0));
+            backlog.waiting = count(LetterState::Waiting)?.unsigned_abs();
+            backlog.dead = count(LetterState::Dead)?.unsigned_abs();
+            let sql = "SELECT queued FROM relay WHERE feed = ?1 AND state = 'waiting' AND state <> 'delivered' ORDER BY turn LIMIT 1";
+            let oldest = connection.prepare_cached(sql)?.query_row([feed], |row| row.get::<_, i64>(0)).optional()?;
+            backlog.oldest = oldest.and_then(|at| Timestamp::from_microsecond(at).ok());
+            Ok(backlog)
+        })
+    }
+
     fn backlogs(&self) -> Result<Vec<Backlog>, StoreError> {
         let sql = "SELECT f.name, sum(r.state = 'waiting'), min(CASE r.state WHEN 'waiting' THEN r.queued END), sum(r.state = 'dead')
                    FROM relay r JOIN feed f ON f.id = r.feed WHERE r.state <> 'delivered' GROUP BY f.name ORDER BY f.name";
@@ -204,6 +221,8 @@ mod tests {
         let backlogs = store.backlogs().unwrap();
         assert_eq!((backlogs.len(), backlogs[0].waiting, backlogs[0].dead), (1, 1, 1));
         assert!(backlogs[0].oldest.is_some());
+        assert_eq!(store.backlog("pas").unwrap(), backlogs[0]);
+        assert_eq!(store.backlog("lab").unwrap(), Backlog { feed: "lab".into(), ..Backlog::default() });
         let listed = |filter: LetterFilter| store.letters(&filter, 10).unwrap();
         let found: Vec<_> = listed(LetterFilter::default()).into_iter().map(|one| (one.position, one.state.word(), one.refusals)).collect();
         assert_eq!(found, [(3, "dead", 1), (4, "waiting", 0)]);
@@ -229,5 +248,36 @@ mod tests {
             "SELECT count(*) FROM audit WHERE instr(payload, CAST('\"action\":\"relay\"' AS BLOB)) AND instr(payload, CAST(?1 AS BLOB))";
         let named: i64 = connection.query_row(sql, [id(&patient("two"))], |row| row.get(0)).unwrap();
         assert_eq!(named, 2, "each attempt names the patient of the message");
+    }
+
+    #[test]
+    fn what_was_set_aside_under_way_stays_so_unless_the_next_hop_took_it() {
+        let folder = Folder::new();
+        let store = folder.store();
+        store_one(&store, "one", true);
+        let skip = || {
+            let skipped = Tried { state: LetterState::Dead, reason: "skipped".into(), sent: false, refused: false };
+            wait(store.tried(1, skipped, entry(Action::RelaySkip))).unwrap();
+        };
+        let stands = |state: LetterState| {
+            let letters = store.letters(&LetterFilter { state: Some(state), ..LetterFilter::default() }, 10).unwrap();
+            letters.into_iter().map(|letter| (letter.reason, letter.tries, letter.refusals)).collect::<Vec<_>>()
+        };
+        // While it was being sent a person gave it up; then the refusal came.
+        assert_eq!(next(&store), Some((1, "one".into())));
+        skip();
+        tried(&store, 1, LetterState::Waiting, true);
+        assert_eq!(next(&store), None);
+        assert_eq!(stands(LetterState::Dead), [("skipped".into(), 1, 1)]);
+        // Or the next hop took it after all: that is so, and no word afterwards makes it otherwise.
+        wait(store.tried(
+            1,
+            Tried { state: LetterState::Delivered, reason: "AA".into(), sent: true, refused: false },
+            entry(Action::Relay),
+        ))
+        .unwrap();
+        skip();
+        assert_eq!(stands(LetterState::Delivered), [("AA".into(), 2, 1)]);
+        assert_eq!(stands(LetterState::Dead), []);
     }
 }
