@@ -4,8 +4,11 @@ use crate::messages::{Person, SECRETS, adt, oru, visit};
 use flows::{Folder, Gateway, free_address, say_plainly};
 use rusqlite::Connection;
 use serde_json::Value;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -301,6 +304,130 @@ fn after_the_commit_messages_go_in_order_and_what_is_refused_is_given_up_and_sen
     }
 }
 
+/// `near` passes on what its feed `pas` says to the same of `far`, over mutual TLS by these files.
+fn passes_on(near: &Folder, far: &Folder, files: &Path) {
+    let door = free_address();
+    let in_mllp = std::cell::Cell::new(false);
+    far.edit(|line| {
+        if line.starts_with('[') {
+            in_mllp.set(line == "[mllp.main]");
+        }
+        if in_mllp.get() && line.starts_with("listen") { format!("listen = \"{door}\"") } else { line.into() }
+    });
+    let file = |name: &str| files.join(name).to_str().expect("UTF-8 path").to_owned();
+    let relay = format!(
+        "relay = {{ to = \"{door}\", mode = \"after-commit\", tls = {{ ca = \"{}\", certificate = \"{}\", key = \"{}\", server_name = \"localhost\" }} }}",
+        file("tls/ca.pem"),
+        file("clients/pas.pem"),
+        file("clients/pas.key")
+    );
+    near.edit(|line| if line == "[feed.pas]" { format!("{line}\n{relay}") } else { line.into() });
+}
+
+/// All that waits is delivered, and no letter is dead.
+fn settle(near: &Folder) {
+    let outbox = Connection::open(near.path().join("data/landbridge.db")).expect("the store");
+    let left = |state: &str| -> i64 {
+        outbox.query_row("SELECT count(*) FROM relay WHERE state = ?1", [state], |row| row.get(0)).expect("a number")
+    };
+    while left("waiting") > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(left("dead"), 0);
+}
+
+/// Control ids in the order of the journal.
+fn controls(folder: &Folder) -> Vec<String> {
+    let lines = folder.journal();
+    lines.iter().map(|line| line["control_id"].as_str().expect("a text").to_owned()).collect()
+}
+
+#[test]
+fn certificates_of_a_relay_are_rotated_on_both_sides_while_messages_go() {
+    let (near, far, other) = (Folder::new(), Folder::new(), Folder::new());
+    let files = near.path().join("relay");
+    let read = |folder: &Folder, name: &str| fs::read_to_string(folder.path().join(name)).expect(name);
+    let write = |file: PathBuf, text: String| fs::write(file, text).expect("written");
+    for folder in ["tls", "clients"] {
+        fs::create_dir_all(files.join(folder)).expect("a folder");
+    }
+    for name in ["tls/ca.pem", "clients/pas.pem", "clients/pas.key"] {
+        write(files.join(name), read(&far, name));
+    }
+    passes_on(&near, &far, &files);
+    let (ours, theirs) = (near.serve(), far.serve());
+    let hang_up = |gateway: &Gateway| {
+        assert!(Command::new("kill").args(["-HUP", &gateway.process_id().to_string()]).status().expect("kill is there").success());
+    };
+    let until = |folder: &Folder, word: &str| {
+        while !folder.log().contains(word) {
+            std::thread::yield_now();
+        }
+    };
+    let (over, said) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for number in 0..SENDERS {
+            let (over, said, mut line) = (&over, &said, ours.sender("pas"));
+            scope.spawn(move || {
+                let person = Person::number(number);
+                for n in 0.. {
+                    let (control, stamp) = (format!("S{number}N{n}"), format!("2026030110{:02}{:02}", n / 60 % 60, n % 60));
+                    let reply = line.send(&adt("A31", &control, &stamp, &person, &[])).expect("the line stays open");
+                    assert!(reply.contains(&format!("MSA|AA|{control}")), "{reply}");
+                    said.fetch_add(1, Ordering::SeqCst);
+                    if over.load(Ordering::SeqCst) {
+                        return;
+                    }
+                }
+            });
+        }
+        let go_on = || {
+            let before = said.load(Ordering::SeqCst);
+            while said.load(Ordering::SeqCst) < before + 4 * SENDERS {
+                std::thread::yield_now();
+            }
+        };
+        go_on();
+        // Both trust both, and the relay shows the new certificate on lines to come.
+        let both = |name: &str| read(&far, name) + "\n" + &read(&other, name);
+        write(files.join("tls/ca.pem"), both("tls/ca.pem"));
+        write(far.path().join("tls/clients-ca.pem"), both("tls/clients-ca.pem"));
+        for name in ["clients/pas.pem", "clients/pas.key"] {
+            write(files.join(name), read(&other, name));
+        }
+        hang_up(&theirs);
+        until(&far, "certificates of mllp.main");
+        hang_up(&ours);
+        until(&near, "certificates of feed.pas.relay");
+        go_on();
+        // The next hop is another, and trusts the new authority alone: the line of before ends, the next shows what is new.
+        for name in ["tls/clients-ca.pem", "tls/server.pem", "tls/server.key"] {
+            write(far.path().join(name), read(&other, name));
+        }
+        hang_up(&theirs);
+        let distrusted = "landbridge_connections_refused_total{listener=\"mllp.main\",reason=\"distrusted\"} 1";
+        while !theirs.observe("/metrics").1.contains(distrusted) {
+            std::thread::yield_now();
+        }
+        go_on();
+        // What does not fit changes nothing, and is told.
+        write(files.join("clients/pas.key"), "half written".into());
+        hang_up(&ours);
+        until(&near, "what was in force stays");
+        go_on();
+        over.store(true, Ordering::SeqCst);
+    });
+    settle(&near);
+    assert!(ours.stop().success());
+    assert!(theirs.stop().success());
+    assert_eq!(controls(&near).len(), said.load(Ordering::SeqCst), "each acknowledged message once");
+    assert_eq!(controls(&near), controls(&far), "each once, in the order in which it was acknowledged");
+    for folder in [&near, &far] {
+        let (code, said, errors) = folder.run(&["audit", "verify"]);
+        assert_eq!(code, 0, "{said}{errors}");
+    }
+}
+
 /// Rounds of the kill test; `LANDBRIDGE_KILLS` asks for another count.
 const KILLS: usize = 50;
 const SENDERS: usize = 4;
@@ -316,22 +443,7 @@ fn kill_nine_of_either_side_loses_nothing_and_keeps_the_order_of_a_connection() 
     let kills = std::env::var("LANDBRIDGE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     // The next hop is a gateway too, over mutual TLS: its journal is the order in which it took messages.
     let (near, far) = (Folder::new(), Folder::new());
-    let door = free_address();
-    let in_mllp = std::cell::Cell::new(false);
-    far.edit(|line| {
-        if line.starts_with('[') {
-            in_mllp.set(line == "[mllp.main]");
-        }
-        if in_mllp.get() && line.starts_with("listen") { format!("listen = \"{door}\"") } else { line.into() }
-    });
-    let file = |name: &str| far.path().join(name).to_str().expect("UTF-8 path").to_owned();
-    let relay = format!(
-        "relay = {{ to = \"{door}\", mode = \"after-commit\", tls = {{ ca = \"{}\", certificate = \"{}\", key = \"{}\", server_name = \"localhost\" }} }}",
-        file("tls/ca.pem"),
-        file("clients/pas.pem"),
-        file("clients/pas.key")
-    );
-    near.edit(|line| if line == "[feed.pas]" { format!("{line}\n{relay}") } else { line.into() });
+    passes_on(&near, &far, far.path());
     let wards: Vec<Mutex<Ward>> = (0..SENDERS).map(|n| Mutex::new(Ward { person: Person::number(n), next: 0 })).collect();
     let (mut here, mut there) = (None, None);
     for round in 0..kills {
@@ -351,20 +463,9 @@ fn kill_nine_of_either_side_loses_nothing_and_keeps_the_order_of_a_connection() 
     }
     let ours = here.take().unwrap_or_else(|| near.serve());
     let theirs = there.take().unwrap_or_else(|| far.serve());
-    let outbox = Connection::open(near.path().join("data/landbridge.db")).expect("the store");
-    let left = |state: &str| -> i64 {
-        outbox.query_row("SELECT count(*) FROM relay WHERE state = ?1", [state], |row| row.get(0)).expect("a number")
-    };
-    while left("waiting") > 0 {
-        std::thread::yield_now();
-    }
-    assert_eq!(left("dead"), 0);
+    settle(&near);
     assert!(ours.stop().success());
     assert!(theirs.stop().success());
-    let controls = |folder: &Folder| -> Vec<String> {
-        let lines = folder.journal();
-        lines.iter().map(|line| line["control_id"].as_str().expect("a text").to_owned()).collect()
-    };
     let (sent, taken) = (controls(&near), controls(&far));
     assert_eq!(sent, taken, "each once, in the order in which it was acknowledged");
     for ward in &wards {
@@ -400,7 +501,7 @@ fn send_until(gateway: &Gateway, wards: &[Mutex<Ward>], kill_at: usize, process:
                     ward.next += 1;
                     let seen = seen.fetch_add(1, Ordering::SeqCst) + 1;
                     if seen == kill_at {
-                        std::process::Command::new("kill").args(["-KILL", &process.to_string()]).status().expect("kill is there");
+                        Command::new("kill").args(["-KILL", &process.to_string()]).status().expect("kill is there");
                     }
                     if seen >= stop_at {
                         return;

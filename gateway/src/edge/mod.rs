@@ -98,6 +98,7 @@ impl Edge {
     }
 
     async fn connect(&self) -> Result<Box<dyn Stream>, ()> {
+        self.gateway.renew();
         match self.gateway.connect().await {
             Ok(line) => {
                 if self.lost.swap(false, Ordering::SeqCst) {

@@ -456,7 +456,7 @@ pub fn relayed_feeds(to: &str, mode: config::RelayMode) -> Feeds {
     let relay = config::Relay { to: to.into(), mode, files: Files::default(), refusals: 3, reply_time: Duration::from_secs(5) };
     let relayed = |mut feed: Feed| {
         feed.config.relay = Some(relay.clone());
-        feed.relayed().unwrap()
+        feed.relayed(None).unwrap()
     };
     Feeds::new(feeds().into_iter().map(relayed).collect())
 }

@@ -76,8 +76,11 @@ impl Feed {
         Self { config: config.clone(), adapter: dialect.adapter(settings.clone()), settings, recipe, next_hop: None }
     }
 
-    /// With the next hop of its relay, where it has one. Errors name the file.
-    pub fn relayed(self) -> Result<Self, String> {
+    /// With the next hop of its relay, where it has one: that of the feed before, where it is the same. Errors name the file.
+    pub fn relayed(self, before: Option<&Feed>) -> Result<Self, String> {
+        if let Some(before) = before.filter(|before| before.config.relay == self.config.relay) {
+            return Ok(Self { next_hop: before.next_hop.clone(), ..self });
+        }
         let hop = |relay: &config::Relay| Destination::new(&relay.to, &relay.files).map(|to| Arc::new(Receiver::new(to)));
         let next_hop = self.config.relay.as_ref().map(hop).transpose();
         Ok(Self { next_hop: next_hop.map_err(|error| format!("feed.{}.relay: {error}", self.config.name))?, ..self })

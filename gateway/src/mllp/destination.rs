@@ -3,6 +3,7 @@
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use sha2::{Digest, Sha256};
 use socket2::{SockRef, TcpKeepalive};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,7 +40,7 @@ pub struct Files {
     pub server_name: Option<String>,
 }
 
-/// One receiver, by its files as they are now, or as they last fitted.
+/// One receiver, by its files as they were last taken up: for lines to come.
 pub struct Receiver(Mutex<Destination>);
 
 impl Receiver {
@@ -49,18 +50,32 @@ impl Receiver {
 
     /// Errors name the address and the cause.
     pub async fn connect(&self) -> Result<Box<dyn Stream>, String> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let destination = match known.renewed() {
-            Ok(fresh) => {
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&fresh);
-                fresh
-            }
-            Err(error) => {
-                tracing::error!(to = known.address, error, "not taken up: the certificates before stay in use");
-                known
-            }
-        };
+        let destination = self.known();
         destination.connect().await
+    }
+
+    /// Reads the files again. `None` where nothing is new.
+    pub fn fresh(&self) -> Result<Option<Destination>, String> {
+        let known = self.known();
+        let fresh = Destination::new(&known.address, &known.files)?;
+        Ok(Some(fresh).filter(|fresh| fresh.digest != known.digest))
+    }
+
+    pub fn take(&self, fresh: Destination) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = fresh;
+    }
+
+    /// By its files as they are now, or as they last fitted.
+    pub fn renew(&self) {
+        match self.fresh() {
+            Ok(None) => {}
+            Ok(Some(fresh)) => self.take(fresh),
+            Err(error) => tracing::error!(error, "not taken up: the certificates before stay in use"),
+        }
+    }
+
+    fn known(&self) -> Destination {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -71,26 +86,24 @@ pub struct Destination {
     address: String,
     files: Files,
     security: Option<(TlsConnector, ServerName<'static>)>,
+    /// Of the files' content.
+    digest: [u8; 32],
 }
 
 impl Destination {
     /// Reads the files. Without any the line is plain.
     pub fn new(address: &str, files: &Files) -> Result<Self, String> {
         let host = host(address).ok_or_else(|| format!("{address}: not HOST:PORT, as in gateway.example:2575 or [2001:db8::1]:2575"))?;
+        let mut digest = Sha256::new();
         let security = match &files.ca {
             None => None,
             Some(ca) => {
                 let name = files.server_name.as_deref().unwrap_or_else(|| host.trim_start_matches('[').trim_end_matches(']'));
                 let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name}: neither a DNS name nor an address"))?;
-                Some((TlsConnector::from(Arc::new(client(ca, files)?)), name))
+                Some((TlsConnector::from(Arc::new(client(ca, files, &mut digest)?)), name))
             }
         };
-        Ok(Self { address: address.to_owned(), files: files.clone(), security })
-    }
-
-    /// As its files are now.
-    fn renewed(&self) -> Result<Self, String> {
-        Self::new(&self.address, &self.files)
+        Ok(Self { address: address.to_owned(), files: files.clone(), security, digest: digest.finalize().into() })
     }
 
     pub fn is_plain(&self) -> bool {
@@ -132,9 +145,15 @@ pub(super) fn cause(error: &std::io::Error) -> String {
 }
 
 /// Errors name the file. No session is kept: each line proves anew who is at both ends.
-fn client(ca: &Path, files: &Files) -> Result<ClientConfig, String> {
+fn client(ca: &Path, files: &Files, digest: &mut Sha256) -> Result<ClientConfig, String> {
+    let mut read = |file: &Path| {
+        let bytes = std::fs::read(file).map_err(|_| format!("{}: cannot be read", file.display()))?;
+        digest.update((bytes.len() as u64).to_be_bytes());
+        digest.update(&bytes);
+        Ok::<_, String>(bytes)
+    };
     let mut roots = RootCertStore::empty();
-    for root in certificates(ca)? {
+    for root in certificates(ca, &read(ca)?)? {
         roots.add(root).map_err(|_| format!("{}: a certificate cannot be read", ca.display()))?;
     }
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -143,8 +162,8 @@ fn client(ca: &Path, files: &Files) -> Result<ClientConfig, String> {
         .with_root_certificates(roots);
     let mut config = match (&files.certificate, &files.key) {
         (Some(certificate), Some(key)) => {
-            let chain = certificates(certificate)?;
-            let secret = PrivateKeyDer::from_pem_file(key).map_err(|_| format!("{}: no private key in PEM", key.display()))?;
+            let chain = certificates(certificate, &read(certificate)?)?;
+            let secret = PrivateKeyDer::from_pem_slice(&read(key)?).map_err(|_| format!("{}: no private key in PEM", key.display()))?;
             let fit = builder.with_client_auth_cert(chain, secret);
             fit.map_err(|_| format!("{}: the key does not fit the certificate {}", key.display(), certificate.display()))?
         }
@@ -154,16 +173,16 @@ fn client(ca: &Path, files: &Files) -> Result<ClientConfig, String> {
     Ok(config)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let wrong = |why: &str| format!("{}: {why}", file.display());
-    let read = CertificateDer::pem_file_iter(file).map_err(|_| wrong("cannot be read"))?;
-    let certificates = read.collect::<Result<Vec<_>, _>>().map_err(|_| wrong("not PEM"))?;
+    let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|_| wrong("not PEM"))?;
     if certificates.is_empty() { Err(wrong("holds no certificate")) } else { Ok(certificates) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listen::tls::tests::Authority;
 
     #[test]
     fn mistakes_are_told_with_what_to_write() {
@@ -178,5 +197,20 @@ mod tests {
         assert!(refused("gateway:1", &files).contains("ca.pem: cannot be read"));
         std::fs::write(&ca, "none").unwrap();
         assert!(refused("gateway:1", &files).contains("ca.pem: holds no certificate"));
+    }
+
+    #[test]
+    fn files_are_taken_up_when_they_are_new_and_fit() {
+        let authority = Authority::new();
+        authority.write_client("pas.hospital.example");
+        let file = |name| Some(authority.file(name));
+        let files = Files { certificate: file("client.pem"), key: file("client.key"), ca: file("ca.pem"), server_name: None };
+        let receiver = Receiver::new(Destination::new("localhost:1", &files).unwrap());
+        assert!(receiver.fresh().unwrap().is_none());
+        authority.write_client("lab.hospital.example");
+        receiver.take(receiver.fresh().unwrap().unwrap());
+        assert!(receiver.fresh().unwrap().is_none());
+        std::fs::write(authority.file("client.key"), "half written").unwrap();
+        assert!(receiver.fresh().err().unwrap().contains("client.key: no private key in PEM"));
     }
 }

@@ -66,7 +66,7 @@ impl Parts {
 
     /// The sending corridor; counts what waits in quarantine.
     pub fn intake(&self, config: &Config) -> Result<Intake, String> {
-        let feeds = feeds(config, &self.dialects, &self.id_key)?;
+        let feeds = feeds(config, &self.dialects, &self.id_key, None)?;
         let refusals = self.api.refusals().clone();
         let frames_max = config.limits.quarantine_frames;
         Intake::new(feeds, self.store.clone(), self.clock.clone(), frames_max, self.metrics.clone(), refusals)
@@ -74,8 +74,8 @@ impl Parts {
     }
 }
 
-/// The configured feeds, each with its adapter.
-pub(super) fn feeds(config: &Config, dialects: &[Arc<dyn Dialect>], id_key: &IdKey) -> Result<Feeds, String> {
+/// The configured feeds, each with its adapter. `before`: those in force, whose next hops go on.
+pub(super) fn feeds(config: &Config, dialects: &[Arc<dyn Dialect>], id_key: &IdKey, before: Option<&Feeds>) -> Result<Feeds, String> {
     let feed = |feed: &config::Feed| {
         let dialect = dialects.iter().find(|dialect| dialect.name() == feed.adapter);
         let dialect = dialect.ok_or_else(|| format!("feed.{}: no adapter {}", feed.name, feed.adapter))?;
@@ -90,7 +90,8 @@ pub(super) fn feeds(config: &Config, dialects: &[Arc<dyn Dialect>], id_key: &IdK
                 "passed on in the clear, because the configuration says so: anyone between can read and alter it"
             );
         }
-        Feed::new(feed, &**dialect, id_key, &config.https.base_url).relayed()
+        Feed::new(feed, &**dialect, id_key, &config.https.base_url)
+            .relayed(before.and_then(|before| before.named(&feed.name)).map(|feed| &**feed))
     };
     config.feeds.values().map(feed).collect::<Result<Vec<_>, String>>().map(Feeds::new)
 }

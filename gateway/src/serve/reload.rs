@@ -11,6 +11,7 @@ use crate::config::{Config, Issuer, Listener, Mistake, Tls as Files};
 use crate::intake::{Feeds, Intake};
 use crate::listen::https::Https;
 use crate::listen::tls::Tls;
+use crate::mllp::Receiver;
 use crate::observe::Metrics;
 use crate::relay::Relays;
 use crate::store::Store;
@@ -92,6 +93,12 @@ impl Reload {
         }
         self.issuers(force, &config.issuers).await;
         self.feeds(force, &config).await;
+        // After them: a relay that was changed has read its files just now.
+        for feed in self.intake.feeds().iter() {
+            if let Some(hop) = &feed.next_hop {
+                self.next_hop(feed.name(), hop).await;
+            }
+        }
         force.config = config;
     }
 
@@ -114,6 +121,19 @@ impl Reload {
                 if self.write_down(&part, 0).await {
                     tls.take(fresh);
                     self.metrics.certificate(listener, tls.ends());
+                }
+            }
+            Err(error) => self.refused(&part, &error).await,
+        }
+    }
+
+    async fn next_hop(&self, feed: &str, hop: &Receiver) {
+        let part = format!("certificates of feed.{feed}.relay");
+        match hop.fresh() {
+            Ok(None) => {}
+            Ok(Some(fresh)) => {
+                if self.write_down(&part, 0).await {
+                    hop.take(fresh);
                 }
             }
             Err(error) => self.refused(&part, &error).await,
@@ -179,7 +199,7 @@ impl Reload {
         };
         let mut config = config.clone();
         config.https.base_url.clone_from(&self.started.https.base_url);
-        let feeds = parts::feeds(&config, &dialects, &self.id_key)?;
+        let feeds = parts::feeds(&config, &dialects, &self.id_key, Some(&self.intake.feeds()))?;
         Ok((dialects, feeds))
     }
 
@@ -267,6 +287,9 @@ fn fingerprint(config: &Config, schemas: Option<&Path>) -> [u8; 32] {
     let mut files = vec![config.file.clone()];
     for tls in config.mllp.values().filter_map(|listener| listener.tls.as_ref()).chain([&config.https.tls]) {
         files.extend([&tls.certificate, &tls.key, &tls.client_ca].into_iter().chain(&tls.client_crl).cloned());
+    }
+    for relay in config.feeds.values().filter_map(|feed| feed.relay.as_ref()) {
+        files.extend([&relay.files.ca, &relay.files.certificate, &relay.files.key].into_iter().flatten().cloned());
     }
     files.extend(config.issuers.iter().map(|issuer| issuer.jwks.clone()));
     let mut folders: Vec<PathBuf> = schemas.map(Path::to_owned).into_iter().collect();
