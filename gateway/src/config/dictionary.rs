@@ -473,7 +473,7 @@ pub const KEYS: &[Key] = &[
         "limits.frame_bytes",
         Kind::Number(1 << 30),
         Need::Default(Preset::Number(FRAME_BYTES_MAX), "scanned documents in OBX-5 come that large; more is a mistake or an attack"),
-        "Bytes of one message.",
+        "Bytes of one message. Beside a transparent relay 67108864 at most.",
         "1048576",
     ),
     key(

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// 16 MiB: scanned documents in OBX-5 come that large; more is a mistake or an attack.
 pub const FRAME_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What waits for the store beside the transparent relays of one listener: a larger message could never be kept.
+pub const RELAY_SPOOL_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Connections a listener holds at once.
 pub const CONNECTIONS_MAX: u64 = 1024;
 /// From the first byte of a frame to its last: a sender that is slower holds memory.

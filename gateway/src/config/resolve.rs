@@ -3,7 +3,7 @@
 use super::written::{Page, Section, Word};
 use super::{
     ADAPTERS, ALGORITHMS, CONNECTIONS_MAX, Config, FRAME_BYTES_MAX, FRAME_SECONDS_MAX, Feed, Files, Https, Issuer, Limits, Listener, Mllp,
-    QUARANTINE_FRAMES_MAX, RELAY_REFUSALS_MAX, RELAY_REPLY_SECONDS_MAX, Relay, RelayMode, Reply, Tls,
+    QUARANTINE_FRAMES_MAX, RELAY_REFUSALS_MAX, RELAY_REPLY_SECONDS_MAX, RELAY_SPOOL_BYTES_MAX, Relay, RelayMode, Reply, Tls,
 };
 use crate::mllp::{self, host};
 use contract::{Party, Sequence};
@@ -20,6 +20,7 @@ pub fn config(page: &Page, root: &Section, file: &Path, files: Files) -> Config 
     let (store, keys, audit, https, observe) =
         (root.section("store"), root.section("keys"), root.section("audit"), root.section("https"), root.section("observe"));
     reader.one_of(store.text("engine"), &["sqlite"]);
+    let limits = root.section_if_any("limits");
     let config = Config {
         file: file.to_owned(),
         store_directory: reader.path(store.text("directory")),
@@ -31,9 +32,10 @@ pub fn config(page: &Page, root: &Section, file: &Path, files: Files) -> Config 
         feeds: BTreeMap::new(),
         issuers: reader.issuers(root.list("issuer")),
         observe: reader.address(observe.text("listen")),
-        limits: reader.limits(&root.section_if_any("limits")),
+        limits: reader.limits(&limits),
     };
     let feeds = reader.feeds(root.named("feed"), &config.mllp);
+    reader.spool(&limits, &feeds);
     Config { feeds, ..config }
 }
 
@@ -331,6 +333,20 @@ impl Reader<'_> {
                 0 => None,
                 seconds => Some(Duration::from_secs(seconds)),
             },
+        }
+    }
+
+    /// Every message that a transparent relay lets through fits in its spool.
+    fn spool(&self, limits: &Section, feeds: &BTreeMap<String, Feed>) {
+        if let Some(feed) = feeds.values().find(|feed| feed.relays(RelayMode::Transparent).is_some())
+            && let Some(word) = limits.number_if_any("frame_bytes").filter(|word| word.value > RELAY_SPOOL_BYTES_MAX)
+        {
+            let reason = format!(
+                "feed.{} has a transparent relay, beside which no larger message than {RELAY_SPOOL_BYTES_MAX} bytes can be kept; write \
+                 {RELAY_SPOOL_BYTES_MAX} or less, or let that feed pass on with mode = \"after-commit\"",
+                feed.name
+            );
+            self.page.wrong(&word, reason);
         }
     }
 

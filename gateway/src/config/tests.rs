@@ -177,6 +177,17 @@ fn a_relay_says_where_how_and_in_what_security() {
     wrong("to = \"engine:1\", mode = \"after-commit\"", &[(30, "feed.pas.relay.tls")]);
     wrong("to = \"engine:1\", mode = \"after-commit\", tls = { ca = \"Cargo.toml\", key = \"Cargo.toml\" }", &[(30, "feed.pas.relay.tls")]);
     wrong("to = \"engine:1\", mode = \"after-commit\", tls = \"none\", refusals = 0", &[(30, "feed.pas.relay.refusals")]);
+    // What could not be kept beside a transparent relay is told at the limit.
+    let large = |mode: &str, bytes: u64| {
+        let relay = with(&format!("to = \"engine:1\", mode = \"{mode}\", tls = \"none\""));
+        let text =
+            WHOLE.replace("owns = [\"Patient\"]", &relay).replace("[observe]", &format!("[limits]\nframe_bytes = {bytes}\n[observe]"));
+        Config::parse(&text, &file())
+    };
+    assert!(large("transparent", RELAY_SPOOL_BYTES_MAX).is_ok() && large("after-commit", RELAY_SPOOL_BYTES_MAX + 1).is_ok());
+    let mistakes = large("transparent", RELAY_SPOOL_BYTES_MAX + 1).unwrap_err();
+    assert_eq!((mistakes.len(), mistakes[0].line, mistakes[0].key.as_str()), (1, 43, "limits.frame_bytes"));
+    assert!(mistakes[0].reason.contains("feed.pas") && mistakes[0].reason.contains("write 67108864 or less"), "{}", mistakes[0].reason);
     // Two feeds of one connection: both as it comes, or neither.
     let second = "[feed.old]\nrelay = { to = \"engine:1\", mode = \"transparent\", tls = \"none\" }\nsender = { application = \"OLD\" }";
     let third =

@@ -13,6 +13,8 @@ use std::time::Instant;
 
 /// Of a control id, in the audit.
 const CONTROL_ID_BYTES_MAX: usize = 200;
+/// Why a frame is not kept: the quarantine has no room.
+const FULL: &str = "quarantine-full";
 
 pub struct Case<'a> {
     room: &'a Room,
@@ -119,7 +121,7 @@ impl<'a> Case<'a> {
         // On a plain listener nobody is proven: what no feed could have said is not kept.
         if !authenticated && (self.feed.is_none() || kind == OutcomeKind::Forbidden) {
             let source = Some(self.source());
-            return self.judged(outcome, reply, Then::Record { entry, source });
+            return self.judged(outcome, reply, Then::Record { entry, source, stands: Err("refused") });
         }
         let seen = match self.room.store.seen(&self.of(), &self.digest) {
             Ok(seen) => seen,
@@ -127,15 +129,15 @@ impl<'a> Case<'a> {
         };
         let then = match seen {
             // It was stored, under another configuration, or set aside: that stays, and today's refusal is written down.
-            Some(seen) if seen.is_settled() => Then::Record { entry, source: None },
+            Some(seen) if seen.is_settled() => Then::Record { entry, source: None, stands: Ok(seen.position) },
             None if self.edit().is_none() && self.room.quarantine.is_full(&self.of()) => {
                 tracing::warn!(feed = self.of(), "the quarantine is full: replay or raise limits.quarantine_frames");
                 // What is not kept may not be acknowledged as if it were.
                 if matches!(outcome.code.as_deref(), None | Some("AA")) {
                     let entry = self.entry(&self.outcome(OutcomeKind::Transient, Vec::new()));
-                    return self.transient(Then::Record { entry, source: None });
+                    return self.transient(Then::Record { entry, source: None, stands: Err(FULL) });
                 }
-                Then::Record { entry, source: None }
+                Then::Record { entry, source: None, stands: Err(FULL) }
             }
             seen => Then::Keep { arrival: self.arrival(&outcome, reply.clone()), fresh: seen.is_none() && self.edit().is_none() },
         };
@@ -155,7 +157,7 @@ impl<'a> Case<'a> {
         let outcome = self.outcome(OutcomeKind::Forbidden, vec![issue]);
         let entry = self.entry(&outcome);
         let source = Some(self.source());
-        self.judged(outcome, None, Then::Record { entry, source })
+        self.judged(outcome, None, Then::Record { entry, source, stands: Err("refused") })
     }
 
     /// Of a frame beyond the limit only its head is here.
@@ -173,7 +175,7 @@ impl<'a> Case<'a> {
         let reply = self.reply(&outcome).unwrap_or_default();
         let entry = self.entry(&outcome);
         let source = self.peer.names.is_empty().then(|| self.source());
-        self.judged(outcome, reply, Then::Record { entry, source })
+        self.judged(outcome, reply, Then::Record { entry, source, stands: Err("too-large") })
     }
 
     /// An adapter panicked: our fault, and its message stays unsaid.
@@ -182,7 +184,7 @@ impl<'a> Case<'a> {
         let issue = Issue::new(Severity::Error, IssueCode::Internal, "", "the gateway failed on this message");
         let outcome = self.outcome(OutcomeKind::Transient, vec![issue]);
         let entry = Entry { outcome: 12, ..self.entry(&outcome) };
-        self.transient(Then::Record { entry, source: None })
+        self.transient(Then::Record { entry, source: None, stands: Err("failed") })
     }
 
     /// The store cannot say what is needed to decide.

@@ -74,6 +74,8 @@ pub struct Answer {
     pub accepted: bool,
     /// Where the frame stands in the journal, if it does.
     pub position: Option<u64>,
+    /// Why it does not, where that was decided and no trouble of the store's: a word of a closed list.
+    pub unkept: Option<&'static str>,
 }
 
 /// A frame whose outcome is known and not yet durable.
@@ -107,10 +109,12 @@ enum Then {
         seen: Seen,
         entry: Entry,
     },
-    /// An entry without a frame: there is no room, or nobody is known; then repeats are counted by `source`.
+    /// An entry without a frame: it stands in the journal already, or why it does not. Where nobody is known repeats are counted by
+    /// `source`.
     Record {
         entry: Entry,
         source: Option<String>,
+        stands: Result<u64, &'static str>,
     },
     /// The store cannot be asked.
     Nothing,
@@ -226,7 +230,8 @@ impl Intake {
                     let reply = if kind == OutcomeKind::Duplicate { durable.reply } else { reply };
                     let closes = kind == OutcomeKind::Transient && reply.is_none();
                     let accepted = outcome.code.as_deref() == Some("AA");
-                    Answer { outcome: kind, reply, closes, issues: outcome.issues, accepted, position: durable.position }
+                    let Durable { position, unkept, .. } = durable;
+                    Answer { outcome: kind, reply, closes, issues: outcome.issues, accepted, position, unkept }
                 }
                 Err(error) => {
                     tracing::error!(feed = of, %error, "a frame is not acknowledged: it could not be made durable");
@@ -375,6 +380,7 @@ struct Durable {
     position: Option<u64>,
     outcome: Option<OutcomeKind>,
     reply: Option<Bytes>,
+    unkept: Option<&'static str>,
 }
 
 impl Room {
@@ -401,15 +407,20 @@ impl Room {
             }
             Then::Repeat { seen, entry } => {
                 self.store.repeat(seen.position, entry).await?;
-                return Ok(Durable { position: Some(seen.position), outcome: Some(OutcomeKind::Duplicate), reply: seen.reply });
+                return Ok(Durable {
+                    position: Some(seen.position),
+                    outcome: Some(OutcomeKind::Duplicate),
+                    reply: seen.reply,
+                    unkept: None,
+                });
             }
-            Then::Record { entry, source } => {
+            Then::Record { entry, source, stands } => {
                 let reason = entry.reason.clone();
                 match source {
                     Some(source) => self.refusals.record(&source, closed_word(&reason), entry).await?,
                     None => self.store.record(entry).await?,
                 }
-                return Ok(Durable::default());
+                return Ok(Durable { position: stands.ok(), unkept: stands.err(), ..Durable::default() });
             }
             Then::Nothing => return Err(StoreError::Busy),
         };
@@ -419,13 +430,20 @@ impl Room {
             tracing::warn!(feed = of, position = receipt.position, finding = found.word(), "{}", found.meaning());
         }
         let outcome = (receipt.outcome == OutcomeKind::Duplicate).then_some(OutcomeKind::Duplicate);
-        Ok(Durable { position: Some(receipt.position), outcome, reply: receipt.reply })
+        Ok(Durable { position: Some(receipt.position), outcome, reply: receipt.reply, unkept: None })
     }
 
     /// No answer without its entry: what the feed wants to be told of our trouble is said only where that can be written.
     async fn unsettled(&self, transient: Option<(Bytes, Entry)>) -> Answer {
-        let mut answer =
-            Answer { outcome: OutcomeKind::Transient, reply: None, closes: true, issues: Vec::new(), accepted: false, position: None };
+        let mut answer = Answer {
+            outcome: OutcomeKind::Transient,
+            reply: None,
+            closes: true,
+            issues: Vec::new(),
+            accepted: false,
+            position: None,
+            unkept: None,
+        };
         if let Some((reply, entry)) = transient {
             match self.store.record(entry).await {
                 Ok(()) => (answer.reply, answer.closes) = (Some(reply), false),

@@ -48,6 +48,8 @@ pub struct Running {
     pub addresses: BTreeMap<String, SocketAddr>,
     draining: watch::Sender<bool>,
     doors: JoinSet<()>,
+    /// The MLLP doors: what is spooled at them beside a relay is told at the stop.
+    spools: Vec<Arc<Mllp>>,
     observer: Observer,
     observer_door: JoinHandle<()>,
     observer_draining: watch::Sender<bool>,
@@ -113,6 +115,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
     let (draining, drained) = watch::channel(false);
     let (observer_draining, observer_drained) = watch::channel(false);
     let mut doors = JoinSet::new();
+    let spools = mllp.iter().map(|(_, mllp)| mllp.clone()).collect();
     for (door, mllp) in mllp {
         let drain = drained.clone();
         doors.spawn(door.serve(drained.clone(), move |guest| mllp.clone().serve(guest, drain.clone())));
@@ -151,7 +154,7 @@ pub async fn start(config: &Config, parts: Parts) -> Result<Running, String> {
         clock: clock.clone(),
         metrics,
     };
-    Ok(Running { addresses, draining, doors, observer, observer_door, observer_draining, seals, store, api, relays, clock, reload })
+    Ok(Running { addresses, draining, doors, spools, observer, observer_door, observer_draining, seals, store, api, relays, clock, reload })
 }
 
 impl Running {
@@ -190,6 +193,9 @@ impl Running {
         if tokio::time::timeout(DRAIN_TIME_MAX, all_closed).await.is_err() {
             left.push("some connections were cut off".to_owned());
             self.doors.shutdown().await;
+        }
+        for mllp in &self.spools {
+            mllp.end().await;
         }
         self.relays.stop().await;
         self.api.close().await;

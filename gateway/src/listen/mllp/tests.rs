@@ -8,7 +8,7 @@ use tokio::io::DuplexStream;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     connections: 2,
     frame_bytes: 1000,
     frame_time: Duration::from_secs(20),
