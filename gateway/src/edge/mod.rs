@@ -3,7 +3,7 @@
 //! own to the gateway, so that order stays, and a message whose line is lost has no acknowledgement, so that it is sent again.
 
 use crate::listen::Guest;
-use crate::mllp::{Destination, Passed, Receiver, Stream, pass};
+use crate::mllp::{Begun, Destination, Passed, Receiver, Stream, pass};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -40,6 +40,7 @@ impl Edge {
         while let Some(mut line) = self.reach(&sender, &mut pause, &mut stopping).await {
             let stopped = async {
                 let _ = stopping.wait_for(|stopping| *stopping).await;
+                ((), Begun::Ends)
             };
             match pass(&mut sender, &mut line, stopped, |_, _| {}).await {
                 Passed::ReceiverClosed { unanswered: false, heard, cause } => {

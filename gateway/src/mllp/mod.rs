@@ -10,7 +10,7 @@ mod tally;
 
 pub use destination::{Destination, Files, Receiver, Stream, host};
 pub use message::{control_id, renumbered};
-pub use passage::{Passed, pass};
+pub use passage::{Begun, Passed, pass};
 
 use crate::listen::frames::{Framed, Frames, TRAILER_GRACE, framed};
 use bytes::Bytes;

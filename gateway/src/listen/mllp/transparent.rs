@@ -7,7 +7,7 @@ use super::{LINGER_TIME_MAX, Mllp, read_past};
 use crate::config::RELAY_SPOOL_BYTES_MAX;
 use crate::intake::{Door, Feed, Intake, Peer};
 use crate::listen::stay::{Leave, Stay};
-use crate::mllp::{Passed, pass};
+use crate::mllp::{Begun, Passed, pass};
 use crate::observe::Metrics;
 use bytes::Bytes;
 use contract::Frame;
@@ -110,7 +110,12 @@ impl Mllp {
             passed,
         };
         let keeping = tokio::spawn(self.spool.clone().keep(witnessed, waiting, stay.draining()));
-        let passed = pass(&mut sender, &mut next, stay.over(), |bytes, ended| witness.said(bytes, ended)).await;
+        let leave = async {
+            let leave = stay.over().await;
+            // No word more of whom nobody trusts now.
+            (leave, if let Leave::Distrusted(_) = leave { Begun::Breaks } else { Begun::Ends })
+        };
+        let passed = pass(&mut sender, &mut next, leave, |bytes, ended| witness.said(bytes, ended)).await;
         if !witness.begun.is_empty() {
             tracing::warn!(listener = self.name(), bytes = witness.begun.len(), "a frame began and did not end");
             self.metrics.unterminated(self.name());
