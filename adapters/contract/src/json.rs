@@ -1,6 +1,7 @@
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::value::RawValue;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -255,6 +256,7 @@ impl<'de> Deserialize<'de> for Json {
 }
 
 const DUPLICATE: &str = "a member stands twice";
+const MEMBERS_FEW: usize = 32;
 const TOO_DEEP: &str = "nested too deep";
 
 /// Reads a value at a depth; each level looks at raw text, so that numbers keep theirs.
@@ -303,8 +305,18 @@ impl<'de> Visitor<'de> for Level {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut members: Vec<(Arc<str>, Json)> = Vec::new();
+        // Few members are looked through; a million would cost their square.
+        let mut known: HashSet<Arc<str>> = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            if members.iter().any(|(member, _)| **member == *name) {
+            let is_known = match members.len() {
+                ..MEMBERS_FEW => members.iter().any(|(member, _)| **member == *name),
+                _ => {
+                    let since = if known.is_empty() { 0 } else { members.len() - 1 };
+                    known.extend(members[since..].iter().map(|(member, _)| member.clone()));
+                    known.contains(name.as_str())
+                }
+            };
+            if is_known {
                 return Err(de::Error::custom(DUPLICATE));
             }
             let value = map.next_value_seed(Depth(self.0))?;
@@ -334,6 +346,21 @@ mod tests {
             assert_eq!(serde_json::to_string(&json).unwrap().as_bytes(), json.to_bytes());
         }
         assert_eq!(Json::parse(br#"{"a": 6.30, "b":[ 1E3,-0.0]}"#).unwrap().to_string(), r#"{"a":6.30,"b":[1E3,-0.0]}"#);
+    }
+
+    #[test]
+    fn an_object_of_very_many_members_is_read_and_its_duplicates_refused() {
+        let object = |count: usize, more: &str| {
+            let members: Vec<String> = (0..count).map(|number| format!(r#""m{number}":0"#)).collect();
+            format!("{{{}{more}}}", members.join(","))
+        };
+        for count in [MEMBERS_FEW - 1, MEMBERS_FEW, MEMBERS_FEW + 1, 300_000] {
+            assert!(Json::parse(object(count, "").as_bytes()).is_ok(), "{count}");
+            for member in [0, count / 2, count - 1] {
+                let error = Json::parse(object(count, &format!(r#","m{member}":0"#)).as_bytes()).unwrap_err();
+                assert_eq!(error.reason, DUPLICATE, "{member} of {count}");
+            }
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 
 use crate::message::Part;
 use contract::{Digest, Issue, IssueCode, Json, Key, Settings, Severity, nhs_number};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The NHS number's system in FHIR.
 const NHS_NUMBER: &str = "https://fhir.nhs.uk/Id/nhs-number";
@@ -19,10 +19,12 @@ pub struct Identities<'m> {
     settings: &'m Settings,
     /// By part.
     keys: Vec<Key>,
+    /// By part, the base of its fullUrl, where that names it.
+    bases: Vec<Option<&'m str>>,
     by_url: HashMap<&'m str, usize>,
     by_name: HashMap<(&'m str, &'m str), usize>,
-    /// Bases of fullUrls: what is below one is the sender's own.
-    bases: Vec<&'m str>,
+    /// Of all parts: what is below one is the sender's own.
+    known_bases: HashSet<&'m str>,
 }
 
 /// What a reference is rewritten to.
@@ -37,31 +39,36 @@ pub enum Pointed {
 
 impl<'m> Identities<'m> {
     pub fn new(parts: &[Part<'m>], settings: &'m Settings, digest: Digest) -> (Self, Vec<Issue>) {
-        let mut found = Self { settings, keys: Vec::new(), by_url: HashMap::new(), by_name: HashMap::new(), bases: Vec::new() };
-        let mut issues = Vec::new();
+        let mut found = Self {
+            settings,
+            keys: Vec::with_capacity(parts.len()),
+            bases: Vec::with_capacity(parts.len()),
+            by_url: HashMap::new(),
+            by_name: HashMap::new(),
+            known_bases: HashSet::new(),
+        };
+        let (mut issues, mut said) = (Vec::new(), HashSet::new());
         for (number, part) in parts.iter().enumerate() {
             let key = found.key(part).unwrap_or_else(|| {
                 let reason = "it has neither id nor identifier: sent again in another message it is another resource";
                 issues.push(Issue::new(Severity::Information, IssueCode::Identity, part.place(), reason));
                 Key::new(part.kind, settings.own_system("frame"), format!("{digest}#{number}"))
             });
-            if found.keys.contains(&key) {
-                let reason = "a second resource of the same identity in one message; which of them holds cannot be told";
-                issues.push(Issue::new(Severity::Error, IssueCode::Identity, part.place(), reason));
-            }
+            let full = part.full_url.and_then(named).filter(|(_, kind, _)| *kind == part.kind);
+            let names = [full.map(|(_, _, id)| id), part.id()];
+            let is_new = names.into_iter().flatten().all(|id| *found.by_name.entry((part.kind, id)).or_insert(number) == number);
+            let wrong = if !said.insert(key.clone()) {
+                Some("a second resource of the same identity in one message; which of them holds cannot be told")
+            } else if !is_new {
+                Some("a second resource of the same type and id in one message; send what another server holds by a feed of its own")
+            } else {
+                None
+            };
+            issues.extend(wrong.map(|reason| Issue::new(Severity::Error, IssueCode::Identity, part.place(), reason)));
             found.keys.push(key);
-            if let Some(url) = part.full_url {
-                found.by_url.insert(url, number);
-                if let Some((base, kind, id)) = named(url).filter(|(_, kind, _)| *kind == part.kind) {
-                    found.by_name.insert((kind, id), number);
-                    if !found.bases.contains(&base) {
-                        found.bases.push(base);
-                    }
-                }
-            }
-            if let Some(id) = part.id() {
-                found.by_name.entry((part.kind, id)).or_insert(number);
-            }
+            found.bases.push(full.map(|(base, ..)| base));
+            found.known_bases.extend(full.map(|(base, ..)| base));
+            found.by_url.extend(part.full_url.map(|url| (url, number)));
         }
         (found, issues)
     }
@@ -109,8 +116,9 @@ impl<'m> Identities<'m> {
         Some(Key::new("Patient", chosen.0, value))
     }
 
-    /// At what the text of a reference points.
-    pub fn pointed(&self, reference: &str) -> Pointed {
+    /// At what the text of a reference points that stands in a part: a relative one is below that one's base (R4
+    /// bundle.html §2.36.4.1).
+    pub fn pointed(&self, part: usize, reference: &str) -> Pointed {
         if reference.starts_with('#') {
             return Pointed::Kept;
         }
@@ -128,8 +136,17 @@ impl<'m> Identities<'m> {
             return person.map_or(Pointed::Unknown(reason), Pointed::At);
         }
         match named(reference) {
-            Some((base, kind, id)) if base.is_empty() || self.bases.contains(&base) => {
-                Pointed::At(self.by_name.get(&(kind, id)).map_or_else(|| self.own(kind, id), |part| self.keys[*part].clone()))
+            Some((base, kind, id)) if base.is_empty() || self.known_bases.contains(base) => {
+                let base = Some(base).filter(|base| !base.is_empty()).or(self.bases[part]);
+                match self.by_name.get(&(kind, id)) {
+                    None => Pointed::At(self.own(kind, id)),
+                    Some(at) if base.is_some() && self.bases[*at].is_some_and(|other| Some(other) != base) => {
+                        let reason =
+                            "the Bundle has another server's resource of that type and id: send what it holds by a feed of its own";
+                        Pointed::Unknown(reason)
+                    }
+                    Some(at) => Pointed::At(self.keys[*at].clone()),
+                }
             }
             _ => Pointed::Kept,
         }

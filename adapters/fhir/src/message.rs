@@ -8,6 +8,9 @@ const NOT_SAID: [&str; 2] = ["AuditEvent", "OperationOutcome"];
 /// Bundles whose entries say how things are (R4 bundle.html).
 const BUNDLES: [&str; 6] = ["transaction", "batch", "collection", "message", "document", "searchset"];
 
+/// Of a Bundle: one message must not keep all others waiting.
+pub const ENTRIES_MAX: usize = 10_000;
+
 /// What a frame holds.
 pub struct Message {
     pub root: Json,
@@ -76,6 +79,10 @@ impl Message {
             Some(Json::Array(entries)) => entries.as_slice(),
             _ => &[],
         };
+        if entries.len() > ENTRIES_MAX {
+            let reason = format!("it has more than {ENTRIES_MAX} entries: send it as several Bundles");
+            return Err(vec![Issue::new(Severity::Error, IssueCode::Limit, "Bundle.entry", reason)]);
+        }
         for (number, entry) in entries.iter().enumerate() {
             let place = |rest: &str| format!("Bundle.entry[{number}]{rest}");
             match entry.get("request").and_then(|request| request.get("method")).and_then(Json::as_str) {

@@ -5,6 +5,7 @@ use crate::message::{Message, Part};
 use bytes::Bytes;
 use contract::{Key, Outcome, Settings};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 
 /// A `transaction-response` or `batch-response`; `None` for what has none.
 pub fn response(message: &Message, parts: &[Part<'_>], keys: &[Key], settings: &Settings, outcome: &Outcome) -> Option<Bytes> {
@@ -13,8 +14,14 @@ pub fn response(message: &Message, parts: &[Part<'_>], keys: &[Key], settings: &
         "batch" => "batch-response",
         _ => return None,
     };
+    let mut issues: HashMap<&str, Vec<Value>> = HashMap::new();
+    for one in &outcome.issues {
+        if let Some(part) = part_of(&one.place) {
+            issues.entry(part).or_default().push(issue(one));
+        }
+    }
     let entry = |(part, key): (&Part<'_>, &Key)| {
-        let told: Vec<Value> = outcome.issues.iter().filter(|issue| is_below(&issue.place, &part.place())).map(issue).collect();
+        let told = issues.remove(part.place().as_str()).unwrap_or_default();
         let mut response = match part.kind {
             HEADER => json!({"status": "204 No Content"}),
             _ => json!({"status": "201 Created", "location": settings.reference(key), "lastModified": outcome.at.to_string()}),
@@ -33,8 +40,12 @@ pub fn response(message: &Message, parts: &[Part<'_>], keys: &[Key], settings: &
     Some(bundle.to_string().into())
 }
 
-fn is_below(place: &str, part: &str) -> bool {
-    place.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// Of `Bundle.entry[2].resource.code`, the part: `Bundle.entry[2].resource`.
+fn part_of(place: &str) -> Option<&str> {
+    const RESOURCE: &str = "].resource";
+    let end = place.find(RESOURCE)? + RESOURCE.len();
+    let (part, rest) = place.split_at(end);
+    (rest.is_empty() || rest.starts_with('.')).then_some(part)
 }
 
 fn issue(issue: &contract::Issue) -> Value {

@@ -13,6 +13,8 @@ const OURS: [&str; 2] = ["versionId", "lastUpdated"];
 /// The row of what stands in the resource, and of what follows from it.
 const AS_IT_STANDS: &str = "fhir:resource";
 const IDENTITY: &str = "fhir:identity";
+/// Of one message: each costs more than what it is about.
+pub const ISSUES_MAX: usize = 10_000;
 
 /// One message on its way.
 pub struct Saying<'m> {
@@ -24,16 +26,31 @@ pub struct Saying<'m> {
     pub translation: Translation,
     /// Patients named by identifier alone.
     mentioned: BTreeSet<Key>,
+    /// The part that is being said.
+    number: usize,
     ordinal: u32,
+    /// The worst of what there was no place for.
+    untold: Option<Severity>,
 }
 
 impl<'m> Saying<'m> {
     pub fn new(shape: &'m Shape, settings: &'m Settings, identities: &'m Identities<'m>, sent: Option<i64>) -> Self {
-        Self { shape, settings, identities, sent, translation: Translation::default(), mentioned: BTreeSet::new(), ordinal: 0 }
+        Self {
+            shape,
+            settings,
+            identities,
+            sent,
+            translation: Translation::default(),
+            mentioned: BTreeSet::new(),
+            number: 0,
+            ordinal: 0,
+            untold: None,
+        }
     }
 
     /// Says one resource; `number`: its place among the parts.
     pub fn part(&mut self, part: &Part<'_>, number: usize) {
+        self.number = number;
         let place = part.place();
         for fault in self.shape.check(part.resource) {
             let place = format!("{place}.{}", fault.path.replace(".[", "["));
@@ -101,7 +118,7 @@ impl<'m> Saying<'m> {
                 continue;
             }
             let other = link.get("other").and_then(|other| other.get("reference")).and_then(Json::as_str);
-            match other.map(|other| self.identities.pointed(other)) {
+            match other.map(|other| self.identities.pointed(self.number, other)) {
                 Some(Pointed::At(loser)) if self.settings.speaks_for(&loser) && loser != *survivor => {
                     self.replaced(loser, survivor, rank, place);
                 }
@@ -115,6 +132,10 @@ impl<'m> Saying<'m> {
 
     /// Says what was named in passing, when all parts are said.
     pub fn end(mut self) -> Translation {
+        if let Some(severity) = self.untold {
+            let reason = "it has more issues than are told; mend these, and send it again";
+            self.translation.issues.push(Issue::new(severity, IssueCode::Limit, "", reason));
+        }
         let said: BTreeSet<Key> = self.translation.contributions.iter().map(|contribution| contribution.key.clone()).collect();
         for key in std::mem::take(&mut self.mentioned) {
             if said.contains(&key) {
@@ -199,7 +220,7 @@ impl<'m> Saying<'m> {
             if name == "url" && !(is_attachment && (text.starts_with("urn:uuid:") || text.contains("Binary/"))) {
                 continue;
             }
-            match self.identities.pointed(text) {
+            match self.identities.pointed(self.number, text) {
                 Pointed::Kept => {}
                 Pointed::At(key) => {
                     let reference = self.settings.reference(&key);
@@ -243,6 +264,10 @@ impl<'m> Saying<'m> {
     }
 
     fn note(&mut self, severity: Severity, code: IssueCode, place: String, reason: &'static str) {
+        if self.translation.issues.len() >= ISSUES_MAX {
+            self.untold = self.untold.max(Some(severity));
+            return;
+        }
         self.translation.issues.push(Issue::new(severity, code, place, reason));
     }
 }

@@ -229,6 +229,70 @@ fn what_is_not_r4_or_not_whole_is_refused_with_every_place() {
 }
 
 #[test]
+fn what_two_servers_hold_under_one_id_is_not_taken_for_the_same() {
+    let bundle = |entries: &[String]| format!(r#"{{"resourceType":"Bundle","type":"collection","entry":[{}]}}"#, entries.join(","));
+    let person = |base: &str, number: &str| {
+        let identifier = format!(r#"[{{"system":"{MRN}","value":"{number}"}}]"#);
+        format!(r#"{{"fullUrl":"{base}/Patient/77","resource":{{"resourceType":"Patient","id":"77","identifier":{identifier}}}}}"#)
+    };
+    let result = |url: &str, subject: &str| {
+        let body = r#""resourceType":"Observation","id":"1","status":"final","code":{"text":"x"}"#;
+        format!(r#"{{"fullUrl":"{url}","resource":{{{body},"subject":{{"reference":"{subject}"}}}}}}"#)
+    };
+    let (a, b) = ("https://a.example/fhir", "https://b.example/fhir");
+    // Each of two persons under one id: nobody could tell who a later `Patient/77` is.
+    let issues = refused(&bundle(&[person(a, "1"), person(b, "2")]));
+    assert_eq!((issues.len(), issues[0].place.as_str()), (1, "Bundle.entry[1].resource"));
+    assert!(issues[0].reason.contains("same type and id") && issues[0].reason.contains("feed of its own"), "{}", issues[0].reason);
+    // A relative reference is below the base of what it stands in.
+    let settings = settings();
+    let subject = |entries: &[String]| {
+        said(&bundle(entries)).map(|said| reference(whole(&said, &own("Observation", "1")), "subject.reference").to_owned())
+    };
+    let known = settings.reference(&Key::new("Patient", MRN, "1"));
+    for (url, text) in [
+        (format!("{a}/Observation/1"), "Patient/77".to_owned()),
+        (format!("{a}/Observation/1"), format!("{a}/Patient/77")),
+        (format!("{b}/Observation/1"), format!("{a}/Patient/77")),
+        ("urn:uuid:0190f5c0-6b1e-8a7b-9c3d-2e4f5a6b7c8d".to_owned(), "Patient/77".to_owned()),
+    ] {
+        assert_eq!(subject(&[person(a, "1"), result(&url, &text)]).unwrap(), known, "{url} {text}");
+    }
+    for text in ["Patient/77".to_owned(), format!("{b}/Patient/77")] {
+        let issues = refused(&bundle(&[person(a, "1"), result(&format!("{b}/Observation/1"), &text)]));
+        assert_eq!((issues[0].place.as_str(), issues[0].code), ("Bundle.entry[1].resource.subject.reference", IssueCode::Identity));
+        assert!(issues[0].reason.contains("another server"), "{}", issues[0].reason);
+    }
+}
+
+#[test]
+fn a_bundle_is_bounded() {
+    let bundle = |count: usize| {
+        let entries: Vec<String> = (0..count)
+            .map(|number| format!(r#"{{"fullUrl":"https://h{number}.example/Basic/{number}","resource":{{"resourceType":"Basic","id":"{number}","code":{{"text":"x"}}}}}}"#))
+            .collect();
+        format!(r#"{{"resourceType":"Bundle","type":"batch","entry":[{}]}}"#, entries.join(","))
+    };
+    let full = bundle(crate::message::ENTRIES_MAX);
+    assert_eq!(said(&full).unwrap().contributions.len(), crate::message::ENTRIES_MAX);
+    // What is told of an entry stands with it, and with no other.
+    let issues = [("Bundle.entry[1].resource.code", "one"), ("Bundle.entry[11].resource", "eleven"), ("Bundle.entry[1].resources", "none")];
+    let issues = issues.map(|(place, reason)| Issue::new(Severity::Warning, IssueCode::NotMapped, place, reason)).into();
+    let outcome = Outcome::new(OutcomeKind::StoredWithIssues, issues, "2026-03-02T08:00:01Z".parse().unwrap());
+    let reply = Json::parse(&adapter().reply(None, &frame(&full), &outcome).unwrap()).unwrap();
+    let told = |at: usize| reference(&reply, &format!("entry.{at}.response.outcome.issue.0.diagnostics")).to_owned();
+    assert_eq!((told(1), told(11), told(10), told(2)), ("one".into(), "eleven".into(), String::new(), String::new()));
+    let issues = refused(&bundle(crate::message::ENTRIES_MAX + 1));
+    assert_eq!((issues.len(), issues[0].place.as_str()), (1, "Bundle.entry"));
+    assert!(issues[0].reason.contains("several Bundles"));
+    // Issues are: what is not told may be worse than what is.
+    let unknown: Vec<String> = (0..crate::say::ISSUES_MAX + 7).map(|number| format!(r#","x{number}":1"#)).collect();
+    let issues = refused(&format!(r#"{{"resourceType":"Basic","id":"a","code":{{"text":"x"}}{}}}"#, unknown.concat()));
+    assert_eq!(issues.len(), crate::say::ISSUES_MAX + 1);
+    assert_eq!((issues.last().unwrap().severity, issues.last().unwrap().code), (Severity::Error, IssueCode::Limit));
+}
+
+#[test]
 fn what_is_for_a_test_is_held_and_what_is_undated_ranks_below() {
     let tested = r#"{"resourceType":"Patient","id":"a","meta":{"security":[{"system":"http://terminology.hl7.org/CodeSystem/v3-ActReason","code":"HTEST"}]},"active":true}"#;
     assert_eq!(adapter().envelope(&frame(tested)).unwrap().processing, Processing::Training);
