@@ -37,7 +37,7 @@ struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     request: Option<Request>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response: Option<Response>,
+    response: Option<Response<'a>>,
 }
 
 #[derive(Serialize)]
@@ -53,10 +53,14 @@ struct Request {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Response {
+struct Response<'a> {
     status: &'static str,
-    etag: String,
-    last_modified: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    etag: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_modified: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a RawValue>,
 }
 
 impl<'a> Bundle<'a> {
@@ -98,16 +102,19 @@ impl<'a> Bundle<'a> {
         Some(())
     }
 
-    /// What the client should know about its search (`search.mode` outcome).
+    /// What the client should know about what it asked: of a search a resource (`search.mode` outcome); of a history, where
+    /// each resource is a version, the outcome of having asked (R4 bundle.html, invariants bdl-2 to bdl-5).
     pub fn told(&mut self, outcome: &'a [u8]) -> Option<()> {
-        let resource = serde_json::from_slice(outcome).ok()?;
-        self.entry.push(Entry {
-            full_url: None,
-            resource: Some(resource),
-            search: Some(Mode { mode: "outcome" }),
-            request: None,
-            response: None,
-        });
+        let outcome = serde_json::from_slice(outcome).ok()?;
+        let mut entry = Entry { full_url: None, resource: None, search: None, request: None, response: None };
+        match self.r#type {
+            "history" => {
+                entry.request = Some(Request { method: "GET", url: self.link[0].url.clone() });
+                entry.response = Some(Response { status: "200", etag: None, last_modified: None, outcome: Some(outcome) });
+            }
+            _ => (entry.resource, entry.search) = (Some(outcome), Some(Mode { mode: "outcome" })),
+        }
+        self.entry.push(entry);
         Some(())
     }
 
@@ -123,7 +130,12 @@ impl<'a> Bundle<'a> {
             resource,
             search: None,
             request: Some(Request { method, url }),
-            response: Some(Response { status, etag: etag(version.version), last_modified: version.last_updated.to_string() }),
+            response: Some(Response {
+                status,
+                etag: Some(etag(version.version)),
+                last_modified: Some(version.last_updated.to_string()),
+                outcome: None,
+            }),
         });
         Some(())
     }

@@ -6,7 +6,7 @@ use super::fault::Fault;
 use super::{Corridor, search};
 use crate::access::{Grant, is_id};
 use crate::search::parse::{Asked, Reading, What};
-use crate::search::{Page, Query, Version};
+use crate::search::{Page, Version};
 use bytes::Bytes;
 use hyper::StatusCode;
 use hyper::header::{
@@ -49,8 +49,7 @@ pub async fn history(
     if !is_id(&id) {
         return Err(Fault::NotFound);
     }
-    let links = search::Links::new(corridor, format!("{kind}/{id}/_history"), &asked);
-    let query = Query { cursor: links.start()?.and_then(|position| position.cursor), ..asked.query.clone() };
+    let (links, query) = search::Links::with_query(corridor, format!("{kind}/{id}/_history"), &asked)?;
     let page = corridor.ask(grant, move |store, grant| store.history(grant, &id, &query)).await?.ok_or(Fault::NotFound)?;
     versions(corridor, &links, &asked, page, true)
 }
@@ -63,8 +62,7 @@ pub async fn type_history(
     kind: String,
 ) -> Result<Answer, Fault> {
     let asked = asked(corridor, What::History, &kind, pairs, strict)?;
-    let links = search::Links::new(corridor, format!("{kind}/_history"), &asked);
-    let query = Query { cursor: links.start()?.and_then(|position| position.cursor), ..asked.query.clone() };
+    let (links, query) = search::Links::with_query(corridor, format!("{kind}/_history"), &asked)?;
     let page = corridor.look(grant, move |store, grant| store.changes(grant, &query)).await?;
     versions(corridor, &links, &asked, page, false)
 }
@@ -86,6 +84,10 @@ fn versions(corridor: &Corridor, links: &search::Links<'_>, asked: &Asked, page:
     for version in page.matches.iter().take(count) {
         bundle.version(&corridor.settings.base_url, version).ok_or(Fault::Exception)?;
         answer.names(version);
+    }
+    let dropped = search::dropped(asked);
+    if let Some(outcome) = &dropped {
+        bundle.told(outcome).ok_or(Fault::Exception)?;
     }
     answer.body = bundle.to_bytes();
     Ok(answer)

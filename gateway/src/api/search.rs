@@ -26,7 +26,7 @@ pub async fn search(
     let (kind, parameters) = (row.kind.as_str(), &row.parameters);
     let reading = Reading { kind, what: What::Search, parameters, plan: &corridor.plan, timezone, base_url, strict };
     let mut asked = reading.read(pairs).map_err(fault)?;
-    not_covered(&mut asked, &corridor.plan, grant);
+    not_covered(&mut asked, &corridor.plan, grant, strict).map_err(fault)?;
     let links = Links::new(corridor, row.kind.clone(), &asked);
     let start = links.start()?;
     if row.kind == "AuditEvent" {
@@ -50,8 +50,7 @@ pub async fn everything(
     if !is_id(&id) {
         return Err(Fault::NotFound);
     }
-    let links = Links::new(corridor, format!("Patient/{id}/$everything"), &asked);
-    let query = Query { cursor: links.start()?.and_then(|position| position.cursor), ..asked.query.clone() };
+    let (links, query) = Links::with_query(corridor, format!("Patient/{id}/$everything"), &asked)?;
     let page = corridor.look(grant, move |store, grant| store.everything(grant, &id, &query)).await?.ok_or(Fault::NotFound)?;
     let total = Some(page.total);
     found(corridor, &links, &asked, total, page)
@@ -81,8 +80,9 @@ fn found(corridor: &Corridor, links: &Links<'_>, asked: &Asked, total: Option<u6
     Ok(answer)
 }
 
-/// Leaves out, and tells, what no scope of the client covers: what comes along is judged by its own type.
-fn not_covered(asked: &mut Asked, plan: &Plan, grant: &Grant) {
+/// Leaves out, and tells, what no scope of the client covers: what comes along is judged by its own type. Strictly, it is
+/// refused.
+fn not_covered(asked: &mut Asked, plan: &Plan, grant: &Grant, strict: bool) -> Result<(), Problem> {
     let covered = |include: &Include| {
         let mut references =
             plan.references(&include.source).filter(|(_, one)| include.parameter.as_ref().is_none_or(|code| *code == one.code));
@@ -94,13 +94,23 @@ fn not_covered(asked: &mut Asked, plan: &Plan, grant: &Grant) {
             }
         }
     };
-    for include in &asked.query.includes {
-        if !covered(include) {
-            let parameter = if include.reverse { "_revinclude" } else { "_include" };
-            let reason = "no scope of the token covers the type that it would bring";
-            asked.dropped.push(Problem { kind: ProblemKind::NotSupported, parameter: parameter.to_owned(), reason });
+    // Each include stands among what was applied, in the same order.
+    let is_covered: Vec<bool> = asked.query.includes.iter().map(covered).collect();
+    let (mut of_includes, mut of_applied, mut dropped) = (is_covered.iter(), is_covered.iter(), Vec::new());
+    asked.query.includes.retain(|_| of_includes.next().is_none_or(|covered| *covered));
+    asked.applied.retain(|(name, _)| {
+        if !matches!(name.split(':').next(), Some("_include" | "_revinclude")) || of_applied.next().is_none_or(|covered| *covered) {
+            return true;
         }
+        let reason = "no scope of the token covers the type that it would bring";
+        dropped.push(Problem { kind: ProblemKind::NotSupported, parameter: name.clone(), reason });
+        false
+    });
+    if let Some(problem) = dropped.pop_if(|_| strict) {
+        return Err(problem);
     }
+    asked.dropped.extend(dropped);
+    Ok(())
 }
 
 /// What a problem with a parameter is to the client.
@@ -137,6 +147,13 @@ impl<'a> Links<'a> {
     pub fn new(corridor: &'a Corridor, path: String, asked: &'a Asked) -> Self {
         let url = format!("{}/{path}", corridor.settings.base_url);
         Self { corridor, url, query: encode(&asked.applied), page: asked.page.as_deref() }
+    }
+
+    /// With the query of the page that is asked for.
+    pub fn with_query(corridor: &'a Corridor, path: String, asked: &'a Asked) -> Result<(Self, Query), Fault> {
+        let links = Self::new(corridor, path, asked);
+        let query = Query { cursor: links.start()?.and_then(|position| position.cursor), ..asked.query.clone() };
+        Ok((links, query))
     }
 
     /// Where this page starts; `None`: at the beginning.

@@ -23,6 +23,8 @@ pub struct Query {
     pub includes: Vec<Include>,
     /// Of a history or an `$everything`: what was stored at or after this, in microseconds of UTC.
     pub since: Option<i64>,
+    /// Of a history: what was current at some time within `[low, high)`.
+    pub at: Option<(i64, i64)>,
     /// Of an `$everything`: the resource types; none: all.
     pub kinds: Vec<String>,
     /// Where the page starts: what the last page's link carried.

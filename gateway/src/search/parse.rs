@@ -2,7 +2,7 @@
 
 use super::plan::{Path, Plan};
 use super::value::{fold, interval, prefixed, split, unescape};
-use super::{Filter, Include, Operand, Query, Sort};
+use super::{Filter, Include, Operand, Prefix, Query, Sort};
 use jiff::tz::TimeZone;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::borrow::Cow;
@@ -180,15 +180,28 @@ impl Reading<'_> {
                 asked.query.since = Some(since);
                 Ok(Fate::Applied)
             }
+            "_at" if self.what == What::History && asked.query.at.is_some() => Err(problem(ProblemKind::Invalid, name, "given twice")),
+            "_at" if self.what == What::History => {
+                let time = within(value, self.timezone).map_err(|reason| problem(ProblemKind::Invalid, name, reason))?;
+                asked.query.at = Some(time);
+                Ok(Fate::Applied)
+            }
             "_type" if self.what == What::Everything => {
-                asked.query.kinds.extend(value.split(',').filter(|kind| !kind.is_empty()).map(str::to_owned));
-                Ok(if value.is_empty() { Fate::Dropped("it has no value") } else { Fate::Applied })
+                let kinds: Vec<String> = value.split(',').filter(|kind| !kind.is_empty()).map(str::to_owned).collect();
+                // A mistyped one would give a record without those, and nobody would see it.
+                if kinds.iter().any(|kind| !self.plan.knows(kind)) {
+                    return Err(problem(ProblemKind::Invalid, name, "it names a type that is not served"));
+                }
+                let fate = if kinds.is_empty() { Fate::Dropped("it has no value") } else { Fate::Applied };
+                asked.query.kinds.extend(kinds);
+                Ok(fate)
             }
             // Left out, it would widen the answer.
             "start" | "end" | "_typeFilter" if self.what == What::Everything => {
                 Err(problem(ProblemKind::NotSupported, name, "not served; _type, _since and _count are"))
             }
-            _ if self.what != What::Search => Ok(Fate::Dropped("this parameter is not served here")),
+            _ if self.what == What::History => Ok(Fate::Dropped("this parameter is not served here; _since, _at and _count are")),
+            _ if self.what == What::Everything => Ok(Fate::Dropped("this parameter is not served here; _type, _since and _count are")),
             "_sort" if !asked.query.sort.is_empty() => Err(problem(ProblemKind::Invalid, name, "given twice")),
             "_sort" => Ok(self.sort(asked, value)),
             "_summary" if value == "false" => Ok(Fate::Applied),
@@ -401,6 +414,20 @@ enum Fate {
     Dropped(&'static str),
 }
 
+/// The time that a date with or without a prefix stands for, as `[low, high)`.
+fn within(text: &str, timezone: &TimeZone) -> Result<(i64, i64), &'static str> {
+    let (prefix, date) = prefixed(text);
+    let (low, high) = interval(date, timezone).ok_or("not a date or time")?;
+    match prefix {
+        Prefix::Eq => Ok((low, high)),
+        Prefix::Ge => Ok((low, i64::MAX)),
+        Prefix::Gt | Prefix::Sa => Ok((high, i64::MAX)),
+        Prefix::Le => Ok((i64::MIN, high)),
+        Prefix::Lt | Prefix::Eb => Ok((i64::MIN, low)),
+        Prefix::Ne | Prefix::Ap => Err("this prefix names no one span of time"),
+    }
+}
+
 fn token(text: &str) -> Result<Operand, &'static str> {
     let parts = split(text, '|');
     let (system, code) = match parts.as_slice() {
@@ -423,7 +450,6 @@ fn problem(kind: ProblemKind, name: &str, reason: &'static str) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Prefix;
     use super::*;
 
     const TABLE: &str = "resource,code,type,paths,targets
@@ -602,13 +628,29 @@ Observation,value-quantity,quantity,valueQuantity,
         let (since, _) = interval("2026-03-01T10:00:00Z", &TimeZone::UTC).unwrap();
         let history = of(What::History, "Patient", &none, "_since=2026-03-01T10:00:00Z&_count=3", true).unwrap();
         assert_eq!((history.query.since, history.query.count), (Some(since), 3));
+        let at = |text: &str| of(What::History, "Patient", &none, &format!("_at={text}"), true).map(|asked| asked.query.at);
+        let (low, high) = interval("2026-03-01", &TimeZone::UTC).unwrap();
+        for (text, expected) in [
+            ("2026-03-01", (low, high)),
+            ("ge2026-03-01", (low, i64::MAX)),
+            ("gt2026-03-01", (high, i64::MAX)),
+            ("le2026-03-01", (i64::MIN, high)),
+            ("lt2026-03-01", (i64::MIN, low)),
+        ] {
+            assert_eq!(at(text).unwrap(), Some(expected), "{text}");
+        }
+        assert!(at("ne2026").is_err() && at("then").is_err() && at("2026&_at=2026").is_err());
         let all = of(What::Everything, "Patient", &none, "_type=Observation,Encounter&_since=2026-03-01T10:00:00Z", true).unwrap();
         assert_eq!((all.query.since, all.query.kinds), (Some(since), vec!["Observation".to_owned(), "Encounter".to_owned()]));
-        for (what, query) in [(What::History, "_since=then"), (What::History, "_since=2026&_since=2026"), (What::Everything, "start=2026")]
-        {
+        for (what, query) in [
+            (What::History, "_since=then"),
+            (What::History, "_since=2026&_since=2026"),
+            (What::Everything, "start=2026"),
+            (What::Everything, "_type=Observaton,Encounter"),
+        ] {
             assert!(of(what, "Patient", &none, query, false).is_err(), "{query}");
         }
-        for (what, query) in [(What::History, "_sort=_lastUpdated"), (What::History, "_type=Patient"), (What::Everything, "_include=*")] {
+        for (what, query) in [(What::History, "_sort=_lastUpdated"), (What::History, "_type=Patient"), (What::Everything, "_at=2026")] {
             assert_eq!(of(what, "Patient", &none, query, false).unwrap().dropped.len(), 1, "{query}");
             assert!(of(what, "Patient", &none, query, true).is_err(), "{query}");
         }

@@ -101,6 +101,11 @@ impl Plan {
         Some((number, &self.parameters[number]))
     }
 
+    /// Whether a resource type is served.
+    pub fn knows(&self, kind: &str) -> bool {
+        self.kinds.contains_key(kind)
+    }
+
     /// The parameters of a resource type, by number.
     pub fn of(&self, kind: &str) -> impl Iterator<Item = (usize, &Parameter)> {
         self.kinds.get(kind).into_iter().flat_map(BTreeMap::values).map(|number| (*number, &self.parameters[*number]))

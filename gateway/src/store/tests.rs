@@ -42,7 +42,7 @@ macro_rules! for_engine {
             a_version_is_authorized_by_its_own_compartment_too, searches_say_what_r4_says, modifiers_say_what_r4_says, modifiers_tell_nothing_of_others, sorted_pages_hold_everything_once, dates_compare_as_intervals, pages_follow_one_another,
             a_merged_patient_answers_for_both, an_item_that_dies_is_deleted, a_binary_lies_where_its_document_lies, the_audit_is_searched_newest_first,
             the_journal_is_filtered, a_full_queue_is_busy, a_process_left_behind_is_refused, control_ids_used_twice_are_a_finding,
-            what_is_pointed_at_comes_along, what_points_at_it_comes_along, what_comes_along_is_never_cut, several_parameters_order,
+            what_is_pointed_at_comes_along, what_points_at_it_comes_along, what_is_out_of_reach_uses_up_no_page, what_comes_along_is_never_cut, several_parameters_order,
             a_patients_whole_record_is_given, a_type_has_a_history);
     };
     ($new:expr; $($name:ident),*) => {

@@ -95,7 +95,7 @@ impl Folding<'_> {
             _ => {
                 folded.resources.push(format!("{}/_history/{version}", change.address));
                 let body = next.as_ref().map(|(body, bytes, _)| with_meta(body, bytes, version, self.now));
-                self.write_version(resource, version, &lies_in, body.as_deref())?
+                self.write_version((kind, resource), version, &lies_in, body.as_deref())?
             }
         };
         let digest = next.map(|(.., digest)| digest).unwrap_or_default();
@@ -155,11 +155,20 @@ impl Folding<'_> {
         statement.query_row([resource], before).optional().map_err(StoreError::from)
     }
 
-    fn write_version(&self, resource: i64, version: i64, patients: &BTreeSet<i64>, body: Option<&[u8]>) -> Result<i64, StoreError> {
+    fn write_version(
+        &self,
+        (kind, resource): (i64, i64),
+        version: i64,
+        patients: &BTreeSet<i64>,
+        body: Option<&[u8]>,
+    ) -> Result<i64, StoreError> {
         let sql = "INSERT INTO version (resource, version, at, position, patients, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let position = position(self.position);
-        statement.insert((resource, version, self.now.as_microsecond(), position, list(patients), body)).map_err(StoreError::from)
+        let (at, position) = (self.now.as_microsecond(), position(self.position));
+        let row = statement.insert((resource, version, at, position, list(patients), body))?;
+        let sql = "INSERT INTO version_kind (kind, at, version, resource) VALUES (?1, ?2, ?3, ?4)";
+        self.connection.prepare_cached(sql)?.execute((kind, at, row, resource))?;
+        Ok(row)
     }
 
     /// Binaries that lie where this resource lies go with it.

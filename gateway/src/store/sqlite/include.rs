@@ -32,25 +32,30 @@ struct Found {
     rows: BTreeSet<i64>,
     versions: Vec<Version>,
     bytes: usize,
+    bytes_max: usize,
+}
+
+impl Found {
+    fn is_too_much(&self) -> bool {
+        self.versions.len() > INCLUDED_MAX || self.bytes > self.bytes_max
+    }
 }
 
 impl Includes<'_> {
     /// For matches of one type. `None`: more than may come along with one page.
     pub(super) fn of(&self, includes: &[Include], kind: i64, matches: &[i64]) -> Result<Option<Vec<Version>>, StoreError> {
-        let mut found = Found { rows: matches.iter().copied().collect(), versions: Vec::new(), bytes: 0 };
+        let mut found = self.found(matches.iter().copied().collect());
         let mut sources: Vec<(i64, i64)> = matches.iter().map(|row| (kind, *row)).collect();
         let mut first = true;
         while !sources.is_empty() {
             let mut next = Vec::new();
             for include in includes.iter().filter(|include| first || include.iterate) {
-                let rows = if include.reverse { self.pointing(include, &sources)? } else { self.pointed(include, &sources)? };
-                let permission = if include.reverse { Permission::Search } else { Permission::Read };
-                for row in rows {
-                    let Some(kind) = self.take(row, permission, &mut found)? else { continue };
-                    next.push((kind, row));
-                    if found.versions.len() > INCLUDED_MAX || found.bytes > self.bytes_max {
-                        return Ok(None);
-                    }
+                next.extend(match include.reverse {
+                    true => self.pointing(include, &sources, &mut found)?,
+                    false => self.pointed(include, &sources, &mut found)?,
+                });
+                if found.is_too_much() {
+                    return Ok(None);
                 }
             }
             sources = next;
@@ -61,7 +66,7 @@ impl Includes<'_> {
 
     /// What versions point at outside the Patient compartment, and what that points at: who and where.
     pub(super) fn supporting(&self, of: &[Version], rows: BTreeSet<i64>, kinds: &[String]) -> Result<Option<Vec<Version>>, StoreError> {
-        let mut found = Found { rows, versions: Vec::new(), bytes: 0 };
+        let mut found = self.found(rows);
         let mut sources: Vec<(String, String)> = of.iter().flat_map(|version| named(version, &self.index.plan)).collect();
         while let Some((kind, id)) = sources.pop() {
             if !kinds.is_empty() && !kinds.contains(&kind) {
@@ -72,11 +77,15 @@ impl Includes<'_> {
             if self.take(row, Permission::Read, &mut found)?.is_some() {
                 sources.extend(found.versions.last().into_iter().flat_map(|version| named(version, &self.index.plan)));
             }
-            if found.versions.len() > INCLUDED_MAX || found.bytes > self.bytes_max {
+            if found.is_too_much() {
                 return Ok(None);
             }
         }
         Ok(Some(found.versions))
+    }
+
+    fn found(&self, rows: BTreeSet<i64>) -> Found {
+        Found { rows, versions: Vec::new(), bytes: 0, bytes_max: self.bytes_max }
     }
 
     /// Takes a resource in, if it is there, is new, and the Grant reaches it; gives its type.
@@ -112,8 +121,8 @@ impl Includes<'_> {
         found.map(|(number, _)| self.index.number(number)).collect()
     }
 
-    /// `_include`: what the sources point at.
-    fn pointed(&self, include: &Include, sources: &[(i64, i64)]) -> Result<Vec<i64>, StoreError> {
+    /// `_include`: takes what the sources point at; gives it with its types.
+    fn pointed(&self, include: &Include, sources: &[(i64, i64)], found: &mut Found) -> Result<Vec<(i64, i64)>, StoreError> {
         let Some(source) = find_kind(self.connection, &include.source)? else { return Ok(Vec::new()) };
         let target = match &include.target {
             Some(target) => match find_kind(self.connection, target)? {
@@ -125,26 +134,46 @@ impl Includes<'_> {
         let sql = "SELECT f.target FROM reference f JOIN key k ON k.id = f.target
             WHERE f.resource = ?1 AND f.parameter = ?2 AND (?3 IS NULL OR k.kind = ?3)";
         let mut statement = self.connection.prepare_cached(sql)?;
-        let mut rows = Vec::new();
+        let mut taken = Vec::new();
         for (_, row) in sources.iter().filter(|(kind, _)| *kind == source) {
             for parameter in self.parameters(include) {
-                let targets = statement.query_map((row, parameter, target), |row| row.get(0))?;
-                rows.extend(targets.collect::<Result<Vec<i64>, _>>()?);
+                let mut rows = statement.query((row, parameter, target))?;
+                self.each(&mut rows, Permission::Read, found, &mut taken)?;
             }
         }
-        Ok(rows)
+        Ok(taken)
     }
 
-    /// `_revinclude`: what points at the sources. A Patient stands for its whole merge component, as in a search.
-    fn pointing(&self, include: &Include, sources: &[(i64, i64)]) -> Result<Vec<i64>, StoreError> {
+    /// `_revinclude`: takes what points at the sources; gives it with its types. A Patient stands for its whole merge
+    /// component, as in a search.
+    fn pointing(&self, include: &Include, sources: &[(i64, i64)], found: &mut Found) -> Result<Vec<(i64, i64)>, StoreError> {
+        let Some(source) = find_kind(self.connection, &include.source)? else { return Ok(Vec::new()) };
+        // Many may point there whom the Grant does not reach: they are not looked at, or they would use up the page.
+        let patient_of_grant = match self.grant.predicate(&include.source, Permission::Search) {
+            Predicate::Nothing => return Ok(Vec::new()),
+            Predicate::All => None,
+            Predicate::Patient(patient) => match patient_row(self.connection, &patient)? {
+                Some(patient) => Some(patient),
+                None => return Ok(Vec::new()),
+            },
+        };
         let patient = find_kind(self.connection, "Patient")?;
         let wanted = match &include.target {
             Some(target) => find_kind(self.connection, target)?,
             None => None,
         };
-        let sql = "SELECT f.resource FROM reference f INDEXED BY reference_value WHERE f.parameter = ?1 AND f.target = ?2 LIMIT ?3";
+        let sql = match patient_of_grant {
+            None => {
+                "SELECT f.resource FROM reference f INDEXED BY reference_value
+                WHERE f.parameter = ?1 AND f.target = ?2 AND ?3 IS NULL AND ?4 IS NOT NULL"
+            }
+            Some(_) => {
+                "SELECT f.resource FROM compartment c CROSS JOIN reference f ON f.resource = c.resource
+                WHERE f.parameter = ?1 AND f.target = ?2 AND c.patient = ?3 AND c.kind = ?4"
+            }
+        };
         let mut statement = self.connection.prepare_cached(sql)?;
-        let (mut rows, limit) = (Vec::new(), INCLUDED_MAX + 2);
+        let mut taken = Vec::new();
         for (kind, row) in sources.iter().filter(|(kind, _)| include.target.is_none() || Some(*kind) == wanted) {
             let members = match self.bound {
                 None if Some(*kind) == patient => component(self.connection, *row)?,
@@ -152,12 +181,29 @@ impl Includes<'_> {
             };
             for parameter in self.parameters(include) {
                 for member in &members {
-                    let found = statement.query_map((parameter, member, i64::try_from(limit).unwrap_or(i64::MAX)), |row| row.get(0))?;
-                    rows.extend(found.collect::<Result<Vec<i64>, _>>()?);
+                    let mut rows = statement.query((parameter, member, patient_of_grant, source))?;
+                    self.each(&mut rows, Permission::Search, found, &mut taken)?;
                 }
             }
         }
-        Ok(rows)
+        Ok(taken)
+    }
+
+    /// Takes what a query finds, until it is too much.
+    fn each(
+        &self,
+        rows: &mut rusqlite::Rows<'_>,
+        permission: Permission,
+        found: &mut Found,
+        taken: &mut Vec<(i64, i64)>,
+    ) -> Result<(), StoreError> {
+        while !found.is_too_much()
+            && let Some(row) = rows.next()?
+        {
+            let row = row.get(0)?;
+            taken.extend(self.take(row, permission, found)?.map(|kind| (kind, row)));
+        }
+        Ok(())
     }
 }
 

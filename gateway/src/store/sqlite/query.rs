@@ -229,9 +229,9 @@ impl<'a> Search<'a> {
             let mut select = match test.since {
                 None => Sql::new("SELECT t.id AS id FROM resource t WHERE "),
                 Some(since) => Sql::with(
-                    "SELECT t.id AS id FROM version l INDEXED BY version_at JOIN resource t ON t.id = l.resource AND t.current = l.id
-                     WHERE l.at >= ? AND ",
-                    [since.into()],
+                    "SELECT t.id AS id FROM version_kind l CROSS JOIN resource t ON t.id = l.resource AND t.current = l.version
+                     WHERE l.kind = ? AND l.at >= ? AND ",
+                    [self.kind.into(), since.into()],
                 ),
             };
             select.add(Sql::any(test.any)).push(" AND ").add(self.granted("t.id"));

@@ -41,19 +41,20 @@ pub(super) fn history(
     bytes_max: usize,
 ) -> Result<Option<Page>, StoreError> {
     let Some(reached) = reach(connection, grant, &query.kind, id)? else { return Ok(None) };
-    let since = query.since.unwrap_or(i64::MIN);
-    let sql = format!("SELECT count(*) FROM version v WHERE v.resource = ?1 AND v.at >= ?2 AND {BOUND}");
+    let (since, (low, high)) = (query.since.unwrap_or(i64::MIN), query.at.unwrap_or((i64::MIN, i64::MAX)));
+    let wanted = format!("v.resource = ?1 AND v.at >= ?2 AND {BOUND} AND v.at < ?5 AND {STANDING}");
+    let sql = format!("SELECT count(*) FROM version v WHERE {wanted}");
     let total = connection
         .prepare_cached(&sql)
-        .and_then(|mut statement| statement.query_row((reached.row, since, reached.bound()), |row| row.get::<_, i64>(0)))?;
+        .and_then(|mut statement| statement.query_row((reached.row, since, reached.bound(), low, high), |row| row.get::<_, i64>(0)))?;
     let mut page = Page { total: total.unsigned_abs(), ..Page::default() };
     if query.count == 0 {
         return Ok(Some(page));
     }
-    let sql = format!("{VERSION} WHERE v.resource = ?1 AND v.at >= ?2 AND v.version < ?4 AND {BOUND} ORDER BY v.version DESC LIMIT ?5");
+    let sql = format!("{VERSION} WHERE {wanted} AND v.version < ?6 ORDER BY v.version DESC LIMIT ?7");
     let before = query.cursor.as_ref().map_or(i64::MAX, |cursor| cursor.after);
     let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map((reached.row, since, reached.bound(), before, more(query.count)), stored)?;
+    let found = statement.query_map((reached.row, since, reached.bound(), low, high, before, more(query.count)), stored)?;
     let (mut bytes, mut last) = (0, before);
     for stored in found {
         let stored = stored?;
@@ -82,29 +83,19 @@ pub(super) fn changes(connection: &Connection, grant: &Grant, query: &Query, byt
             None => return Ok(page),
         },
     };
-    // One patient's are few, and found by the compartment; all are found by their time.
-    let (from, of) = match patient {
-        None => ("version v INDEXED BY version_at JOIN resource r ON r.id = v.resource AND r.kind = ?1", "?2 IS NULL"),
-        Some(_) => (
-            "compartment c CROSS JOIN version v ON v.resource = c.resource JOIN resource r ON r.id = v.resource",
-            "c.patient = ?2 AND c.kind = ?1",
-        ),
-    };
-    let sql = format!(
-        "SELECT v.version, v.at, v.patients, v.body, v.id, k.name FROM {from} JOIN key k ON k.id = v.resource
-         WHERE {of} AND {BOUND} AND v.at >= ?4 AND (v.at, v.id) < (?5, ?6) ORDER BY v.at DESC, v.id DESC LIMIT ?7"
-    );
+    let sql = of_type(patient.is_some());
+    let (low, high) = query.at.unwrap_or((i64::MIN, i64::MAX));
     let (at, row) = match &query.cursor {
         Some(Cursor { after, keys }) => match keys.as_slice() {
             [SortKey::Number(at)] => (*at, *after),
             _ => return Err(StoreError::Refused("the page is one of another order".into())),
         },
-        None => (i64::MAX, i64::MAX),
+        None => (high, i64::MIN),
     };
     let since = query.since.unwrap_or(i64::MIN);
     let mut statement = connection.prepare_cached(&sql)?;
     let bound = patient.map(|patient| format!(",{patient},"));
-    let found = statement.query_map((kind, patient, bound, since, at, row, more(query.count)), |row| {
+    let found = statement.query_map((kind, patient, bound, low, since, at, row, more(query.count)), |row| {
         Ok((stored(row)?, row.get::<_, i64>(4)?, id_of(row.get_ref(5)?.as_blob()?)))
     })?;
     let (mut bytes, mut last) = (0, None);
@@ -119,6 +110,19 @@ pub(super) fn changes(connection: &Connection, grant: &Grant, query: &Query, byt
         page.matches.push(stored.version(connection, &query.kind, &id)?);
     }
     Ok(page)
+}
+
+/// A page of the history of a type: of one patient, or of all.
+fn of_type(of_patient: bool) -> String {
+    // One patient's are few, and found by the compartment; all are found by their time.
+    let (from, of, at, row) = match of_patient {
+        false => ("version_kind t CROSS JOIN version v ON v.id = t.version", "t.kind = ?1 AND ?2 IS NULL", "t.at", "t.version"),
+        true => ("compartment c CROSS JOIN version v ON v.resource = c.resource", "c.patient = ?2 AND c.kind = ?1", "v.at", "v.id"),
+    };
+    format!(
+        "SELECT v.version, v.at, v.patients, v.body, v.id, k.name FROM {from} JOIN key k ON k.id = v.resource
+         WHERE {of} AND {BOUND} AND {STANDING} AND {at} >= ?5 AND ({at}, {row}) < (?6, ?7) ORDER BY {at} DESC, {row} DESC LIMIT ?8"
+    )
 }
 
 /// The current version of a resource, without a look at any Grant.
@@ -169,6 +173,9 @@ impl Reached {
 const VERSION: &str = "SELECT v.version, v.at, v.patients, v.body FROM version v";
 /// A version is authorized by its own compartment, besides the current one.
 const BOUND: &str = "(?3 IS NULL OR instr(v.patients, ?3) > 0)";
+/// A version is current until the next one. That it still was at a time costs a look at the next: only where it is asked.
+const STANDING: &str = "(?4 = -9223372036854775807 - 1
+    OR NOT EXISTS (SELECT 1 FROM version n WHERE n.resource = v.resource AND n.version = v.version + 1 AND n.at <= ?4))";
 
 struct StoredVersion {
     version: i64,
@@ -191,5 +198,27 @@ impl StoredVersion {
             body: self.body,
             patients: ids(connection, read_list(&self.patients))?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::schema::LANDBRIDGE_DB;
+
+    #[test]
+    fn the_history_of_a_rare_type_is_found_among_its_own_versions() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = LANDBRIDGE_DB.open(directory.path()).unwrap();
+        for (of_patient, expected) in [
+            (false, "SEARCH t USING PRIMARY KEY (kind=? AND at>? AND (at,version)<(?,?))"),
+            (true, "SEARCH c USING PRIMARY KEY (patient=? AND kind=?)"),
+        ] {
+            let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {}", of_type(of_patient))).unwrap();
+            let nothing = rusqlite::params_from_iter([None::<i64>; 8]);
+            let steps = statement.query_map(nothing, |row| row.get::<_, String>(3)).unwrap();
+            let plan = steps.collect::<Result<Vec<_>, _>>().unwrap().join("; ");
+            assert!(plan.contains(expected) && !plan.contains("SCAN"), "{plan}");
+        }
     }
 }

@@ -130,6 +130,16 @@ CREATE INDEX mend_version ON mend (version) WHERE version IS NOT NULL;
 /// When the certificate ends that a feed's sender showed last.
 const CERTIFICATES: &str = "ALTER TABLE feed ADD COLUMN certificate_ends INTEGER";
 
+/// Histories of a type, and `_lastUpdated`: a rare type is not looked for among all others.
+const VERSIONS_BY_KIND: &str = "
+CREATE TABLE version_kind (
+    kind INTEGER NOT NULL, at INTEGER NOT NULL, version INTEGER NOT NULL, resource INTEGER NOT NULL, PRIMARY KEY (kind, at, version)
+) WITHOUT ROWID;
+INSERT INTO version_kind (kind, at, version, resource)
+    SELECT k.kind, v.at, v.id, v.resource FROM version v JOIN key k ON k.id = v.resource ORDER BY k.kind, v.at, v.id;
+DROP INDEX version_at;
+";
+
 /// A file of the store.
 pub(super) struct Layout {
     pub(super) name: &'static str,
@@ -140,7 +150,15 @@ pub(super) struct Layout {
 /// Journal, state, versions, index and intake audit.
 pub(super) const LANDBRIDGE_DB: Layout = Layout {
     name: "landbridge.db",
-    migrations: &[&[AUDIT, LANDBRIDGE], &[VERSIONS_BY_TIME], &[JOURNAL_FILTERS], &[MENDING], &[OUTBOX], &[CERTIFICATES]],
+    migrations: &[
+        &[AUDIT, LANDBRIDGE],
+        &[VERSIONS_BY_TIME],
+        &[JOURNAL_FILTERS],
+        &[MENDING],
+        &[OUTBOX],
+        &[CERTIFICATES],
+        &[VERSIONS_BY_KIND],
+    ],
 };
 /// Access audit.
 pub(super) const ACCESS_DB: Layout = Layout { name: "access.db", migrations: &[&[AUDIT]] };
@@ -238,6 +256,24 @@ mod tests {
         drop(open(&[ONE, TWO]).unwrap());
         let refused = open(&[ONE]).map(drop).unwrap_err();
         assert!(matches!(&refused, StoreError::Refused(reason) if reason.contains("schema 2")), "{refused}");
+    }
+
+    #[test]
+    fn versions_of_before_are_found_by_their_type() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = Layout { name: LANDBRIDGE_DB.name, migrations: &LANDBRIDGE_DB.migrations[..5] };
+        let connection = before.open(directory.path()).unwrap();
+        connection
+            .execute_batch(
+                "INSERT INTO kind VALUES (7, 'Basic'); INSERT INTO key (id, name, kind) VALUES (3, x'00', 7);
+                 INSERT INTO version (id, resource, version, at, position, patients) VALUES (9, 3, 1, 1000, 1, '');",
+            )
+            .unwrap();
+        drop(connection);
+        let connection = LANDBRIDGE_DB.open(directory.path()).unwrap();
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+        let found: (i64, i64, i64, i64) = connection.query_row("SELECT kind, at, version, resource FROM version_kind", [], row).unwrap();
+        assert_eq!(found, (7, 1000, 9, 3));
     }
 
     #[test]

@@ -117,6 +117,26 @@ pub(in crate::store) fn what_points_at_it_comes_along(engine: &dyn Engine) {
     assert_eq!(ask(&narrow, &ward.one, results()).1, set(&[]));
 }
 
+/// What an app may not see takes no room from what it may.
+pub(in crate::store) fn what_is_out_of_reach_uses_up_no_page(engine: &dyn Engine) {
+    let store = plain(engine);
+    let (mine, other, doctor) = (patient("1"), patient("2"), Key::new("Practitioner", "urn:ward", "p"));
+    let by = format!(r#","performer":[{{"reference":"Practitioner/{}"}}]"#, id(&doctor));
+    let mut message = Message::at(1).says(&mine, "{}").says(&other, "{}").says(&doctor, r#"{"active":true}"#);
+    for number in 0..1100 {
+        let (key, body) = observation(&number.to_string(), &other, &by);
+        message = message.says(&key, &body);
+    }
+    send(&*store, "others", message).unwrap();
+    let (own, body) = observation("mine", &mine, &by);
+    send(&*store, "mine", Message::at(2).says(&own, &body)).unwrap();
+    let grant = Grant::for_tests(vec![scope("Practitioner", None), scope("Observation", Some(id(&mine)))]);
+    let asked = Query { includes: vec![include(true, "Observation", "performer")], ..query("Practitioner", vec![]) };
+    assert_eq!(names(&store.search(&grant, &asked).unwrap()), (set(&[&doctor]), set(&[&own])));
+    // Who may see all is told that it is too much, and does not get a part of it.
+    assert!(matches!(store.search(&everything(), &asked), Err(StoreError::TooCostly)));
+}
+
 /// A page has fewer matches rather than less than comes along with them.
 pub(in crate::store) fn what_comes_along_is_never_cut(engine: &dyn Engine) {
     let store = plain(engine);
@@ -265,6 +285,30 @@ pub(in crate::store) fn a_type_has_a_history(engine: &dyn Engine) {
     let history = |since| store.history(&everything(), &a, &Query { since, ..query("Patient", vec![]) }).unwrap().unwrap();
     assert_eq!((history(None).total, history(since("2026-03-01T12:01:00Z")).total), (3, 2));
     assert!(walk(&Grant::for_tests(vec![scope("Observation", None)]), 10, None).is_empty());
+    // What was current at a time: the first of one patient from 12:00 until 12:02, the other's from 12:01 on.
+    for (from, to, all_current, own_current) in [
+        ("2026-03-01T12:00:00Z", "2026-03-01T12:01:00Z", vec![(&a, 1)], vec![1]),
+        ("2026-03-01T12:01:30Z", "2026-03-01T12:02:30Z", vec![(&a, 2), (&b, 1), (&a, 1)], vec![2, 1]),
+        ("2026-03-01T12:02:00Z", "2026-03-01T12:02:01Z", vec![(&a, 2), (&b, 1)], vec![2]),
+        ("2026-03-02T12:00:00Z", "2026-03-03T12:00:00Z", vec![(&a, 3), (&b, 1)], vec![3]),
+        ("2026-02-01T12:00:00Z", "2026-03-01T12:00:00Z", vec![], vec![]),
+    ] {
+        let within = Some((since(from).unwrap(), since(to).unwrap()));
+        let asked = |cursor, count| Query { at: within, cursor, count, ..query("Patient", vec![]) };
+        let (mut cursor, mut told) = (None, Vec::new());
+        loop {
+            let page = store.changes(&everything(), &asked(cursor, 1)).unwrap();
+            told.extend(page.matches.into_iter().map(|version| (version.id, version.version)));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(told.iter().map(|(id, version)| (id, *version)).collect::<Vec<_>>(), all_current, "{from}");
+        let page = store.history(&bound(&one), &a, &asked(None, 50)).unwrap().unwrap();
+        assert_eq!(page.matches.iter().map(|version| version.version).collect::<Vec<_>>(), own_current, "{from}");
+        assert_eq!(page.total, own_current.len() as u64);
+    }
     // Since when a resource is as it is finds the same by its time.
     let updated =
         |prefix, text: &str| found(&*store, &everything(), &query("Patient", vec![("_lastUpdated", vec![super::date(prefix, text)])]));
