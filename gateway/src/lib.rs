@@ -8,6 +8,7 @@ pub mod access;
 pub mod adapters;
 pub mod api;
 pub mod audit;
+pub mod bodies;
 pub mod client;
 pub mod clock;
 pub mod commands;

@@ -1,6 +1,7 @@
 //! What is wrong with a request, or with us: one closed list, with its status and OperationOutcome.
 
 use super::answer::Answer;
+use super::throttle::Busy;
 use crate::store::StoreError;
 use bytes::Bytes;
 use fhir_sdk::r4b::codes::{IssueSeverity, IssueType};
@@ -28,6 +29,7 @@ pub enum Fault {
     Gone,
     BodyTooLarge,
     NotAForm,
+    NotParameters,
     /// A parameter: its name (where it looks like one), and why.
     Invalid(String),
     NotSupported(String),
@@ -49,7 +51,7 @@ impl Fault {
             Fault::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Fault::Gone => StatusCode::GONE,
             Fault::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Fault::NotAForm => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Fault::NotAForm | Fault::NotParameters => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Fault::Invalid(_) | Fault::NotSupported(_) | Fault::TooCostly(_) => StatusCode::BAD_REQUEST,
             Fault::Unavailable | Fault::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Fault::Exception => StatusCode::INTERNAL_SERVER_ERROR,
@@ -78,7 +80,7 @@ impl Fault {
             Fault::BodyTimeout => "timeout",
             Fault::Gone => "deleted",
             Fault::BodyTooLarge => "too-long",
-            Fault::NotAForm => "media-type",
+            Fault::NotAForm | Fault::NotParameters => "media-type",
             Fault::Invalid(_) => "invalid",
             Fault::NotSupported(_) => "not-supported",
             Fault::TooCostly(_) => "too-costly",
@@ -122,7 +124,9 @@ impl Fault {
             Fault::NoToken | Fault::BadToken(_) => IssueType::Login,
             Fault::Forbidden => IssueType::Forbidden,
             Fault::NotFound => IssueType::NotFound,
-            Fault::NoRoute | Fault::Method(_) | Fault::NotAcceptable | Fault::NotAForm | Fault::NotSupported(_) => IssueType::NotSupported,
+            Fault::NoRoute | Fault::Method(_) | Fault::NotAcceptable | Fault::NotAForm | Fault::NotParameters | Fault::NotSupported(_) => {
+                IssueType::NotSupported
+            }
             Fault::BodyTimeout => IssueType::Timeout,
             Fault::Gone => IssueType::Deleted,
             Fault::BodyTooLarge => IssueType::TooLong,
@@ -147,6 +151,7 @@ impl Fault {
             Fault::Gone => "the resource was deleted; its history is kept",
             Fault::BodyTooLarge => "the body is too large",
             Fault::NotAForm => "the body of _search is application/x-www-form-urlencoded",
+            Fault::NotParameters => "the body of an operation is a Parameters resource, as application/fhir+json",
             Fault::Invalid(why) | Fault::NotSupported(why) | Fault::TooCostly(why) => why,
             Fault::Unavailable => "the gateway cannot answer now; try again",
             Fault::Busy => "the gateway is busy; try again",
@@ -170,6 +175,12 @@ impl From<StoreError> for Fault {
                 Fault::Exception
             }
         }
+    }
+}
+
+impl From<Busy> for Fault {
+    fn from(_: Busy) -> Self {
+        Fault::Busy
     }
 }
 

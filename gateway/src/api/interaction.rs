@@ -27,9 +27,10 @@ pub enum Interaction {
     TypeHistory {
         kind: String,
     },
-    /// `Patient/ID/$everything`.
+    /// `Patient/ID/$everything`. `posted`: by POST, with parameters in the body too.
     Everything {
         id: String,
+        posted: bool,
     },
     /// `form`: by POST, with parameters in the body too.
     Search {
@@ -80,7 +81,10 @@ impl Interaction {
             [_, "_search"] if row.search && method == "POST" => Ok(Self::Search { kind, form: true }),
             [_, "_search"] if row.search => Err(Unfit::Method("POST")),
             [_, "_history"] if row.type_history => fetch(Self::TypeHistory { kind }),
-            [_, id, "$everything"] if row.everything && is_name(id) => fetch(Self::Everything { id: (*id).to_owned() }),
+            [_, id, "$everything"] if row.everything && is_name(id) => match method {
+                "GET" | "HEAD" | "POST" => Ok(Self::Everything { id: (*id).to_owned(), posted: method == "POST" }),
+                _ => Err(Unfit::Method("GET, HEAD, POST")),
+            },
             [_, id] if row.read && is_name(id) => fetch(Self::Read { kind, id: (*id).to_owned() }),
             [_, id, "_history"] if row.history && is_name(id) => fetch(Self::History { kind, id: (*id).to_owned() }),
             [_, id, "_history", version] if row.vread && is_name(id) => {
@@ -155,7 +159,8 @@ mod tests {
         check("GET", "/fhir/Patient/a-1.B", Ok(Interaction::Read { kind: kind.clone(), id: id.clone() }));
         check("GET", "/fhir/Patient/a-1.B/_history", Ok(Interaction::History { kind: kind.clone(), id: id.clone() }));
         check("GET", "/fhir/Patient/_history", Ok(Interaction::TypeHistory { kind: kind.clone() }));
-        check("GET", "/fhir/Patient/a-1.B/$everything", Ok(Interaction::Everything { id: id.clone() }));
+        check("GET", "/fhir/Patient/a-1.B/$everything", Ok(Interaction::Everything { id: id.clone(), posted: false }));
+        check("POST", "/fhir/Patient/a-1.B/$everything", Ok(Interaction::Everything { id: id.clone(), posted: true }));
         check("GET", "/fhir/Patient/a-1.B/_history/2", Ok(Interaction::Vread { kind, id, version: "2".into() }));
         for (method, path, allow) in [
             ("POST", "/fhir/metadata", "GET, HEAD"),
@@ -164,6 +169,7 @@ mod tests {
             ("DELETE", "/fhir/Patient/1", "GET, HEAD"),
             ("PATCH", "/fhir/Patient/1/_history/1", "GET, HEAD"),
             ("GET", "/fhir/Patient/_search", "POST"),
+            ("PUT", "/fhir/Patient/1/$everything", "GET, HEAD, POST"),
             ("OPTIONS", "/fhir/Patient", "GET, HEAD"),
             ("get", "/fhir/Patient", "GET, HEAD"),
         ] {

@@ -8,10 +8,11 @@ mod fault;
 mod interaction;
 mod negotiate;
 mod paging;
+mod posted;
 mod read;
 mod search;
 mod served;
-mod throttle;
+pub(crate) mod throttle;
 
 use crate::access::{Grant, Predicate, Verifier};
 use crate::audit::{Action, Agent, Entry};
@@ -24,7 +25,7 @@ use crate::store::{Store, StoreError};
 use answer::Answer;
 use bytes::Bytes;
 use fault::Fault;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
@@ -38,16 +39,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use throttle::Throttle;
 
-/// The form of a `_search`, in bytes.
-const FORM_BYTES_MAX: usize = 64 * 1024;
-/// How long a form may take to arrive.
-const FORM_SECONDS_MAX: u64 = 15;
 /// Reads by name that are under way at once.
 const READS_AT_ONCE: usize = 32;
 /// How long a question to the store waits for its place.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 /// What of a request stands in its entry, in bytes; and before anyone is known.
-const REQUEST_BYTES_MAX: usize = 8 * 1024 + FORM_BYTES_MAX;
+const REQUEST_BYTES_MAX: usize = 8 * 1024 + posted::BYTES_MAX;
 const REQUEST_BYTES_MAX_UNKNOWN: usize = 2048;
 /// When what is served last changed: `CapabilityStatement.date`.
 const DATE_OF_CAPABILITIES: &str = "2026-11-24";
@@ -209,21 +206,26 @@ impl Drop for Attended<'_> {
         let Crossing { action, entry } = &mut self.crossing;
         let (Some(action), false) = (action.take(), self.stays || entry.agent.who == UNKNOWN) else { return };
         cut(&mut entry.request, REQUEST_BYTES_MAX);
-        let entry = Entry { action, outcome: 4, reason: "hung-up".into(), ..entry.clone() };
-        let (store, recorded) = (self.corridor.store.clone(), self.corridor.store.record(entry.clone()));
-        // Without a runtime the gateway is ending; the entry is with the writer all the same.
-        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        runtime.spawn(async move {
-            // Nobody would send it again: it is tried twice.
-            let recorded = match recorded.await {
-                Ok(()) => Ok(()),
-                Err(_) => store.record(entry).await,
-            };
-            if let Err(error) = recorded {
-                tracing::error!(%error, "the entry of a request that was given up could not be made durable");
-            }
-        });
+        hung_up(self.corridor.store.clone(), Entry { action, ..entry.clone() });
     }
+}
+
+/// Writes down what was asked by somebody who did not wait for the answer.
+pub(crate) fn hung_up(store: Arc<dyn Store>, entry: Entry) {
+    let entry = Entry { outcome: 4, reason: "hung-up".into(), ..entry };
+    let recorded = store.record(entry.clone());
+    // Without a runtime the gateway is ending; the entry is with the writer all the same.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    runtime.spawn(async move {
+        // Nobody would send it again: it is tried twice.
+        let recorded = match recorded.await {
+            Ok(()) => Ok(()),
+            Err(_) => store.record(entry).await,
+        };
+        if let Err(error) = recorded {
+            tracing::error!(%error, "the entry of a request that was given up could not be made durable");
+        }
+    });
 }
 
 impl Corridor {
@@ -256,8 +258,12 @@ impl Corridor {
             Rule::Scope(kind, permission) if grant.predicate(&kind, permission) == Predicate::Nothing => return Err(Fault::Forbidden),
             Rule::Scope(kind, _) => kind,
         };
-        if let Interaction::Search { form: true, .. } = interaction {
-            let form = read_form(&parts.headers, body).await?;
+        let form = match &interaction {
+            Interaction::Search { form: true, .. } => Some(posted::form(&parts.headers, body).await?),
+            Interaction::Everything { posted: true, .. } => Some(posted::operation(&parts.headers, body).await?),
+            _ => None,
+        };
+        if let Some(form) = form {
             crossing.entry.request.push('\n');
             crossing.entry.request.push_str(&withheld(&form));
             parameters = parameters.zip(pairs(&form)).map(|(query, form)| [query, form].concat());
@@ -274,7 +280,7 @@ impl Corridor {
             Interaction::Vread { kind, id, version } => read::vread(self, &grant, &parts.headers, kind, id, &version).await,
             Interaction::History { kind, id } => read::history(self, &grant, &parameters, strict, kind, id).await,
             Interaction::TypeHistory { kind } => read::type_history(self, &grant, &parameters, strict, kind).await,
-            Interaction::Everything { id } => search::everything(self, &grant, &parameters, strict, id).await,
+            Interaction::Everything { id, .. } => search::everything(self, &grant, &parameters, strict, id).await,
             Interaction::Search { .. } => search::search(self, &grant, row, &parameters, strict).await,
             Interaction::Capabilities | Interaction::SmartConfiguration => Err(Fault::Exception),
         }
@@ -390,23 +396,6 @@ impl Corridor {
             Err(_) => Err(Fault::Exception),
         }
     }
-}
-
-/// The form of a `_search` by POST.
-async fn read_form<B>(headers: &HeaderMap, body: B) -> Result<String, Fault>
-where
-    B: Body<Data = Bytes> + Send,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    if !negotiate::is_form(headers) {
-        return Err(Fault::NotAForm);
-    }
-    let bytes = tokio::time::timeout(Duration::from_secs(FORM_SECONDS_MAX), Limited::new(body, FORM_BYTES_MAX).collect());
-    let bytes = bytes.await.map_err(|_| Fault::BodyTimeout)?.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-        Some(_) => Fault::BodyTooLarge,
-        None => Fault::Invalid("the body broke off".into()),
-    })?;
-    String::from_utf8(bytes.to_bytes().into()).map_err(|_| Fault::Invalid("the form is not URL-encoded UTF-8 text".into()))
 }
 
 fn format(parameters: &[(String, String)]) -> Option<&str> {

@@ -15,9 +15,19 @@ pub fn takes_json(headers: &HeaderMap, format: Option<&str>) -> bool {
 
 /// Whether the body is a form, as `_search` by POST has it.
 pub fn is_form(headers: &HeaderMap) -> bool {
-    let Some(stated) = headers.get(CONTENT_TYPE) else { return false };
-    let media = stated.to_str().unwrap_or_default().split(';').next().unwrap_or_default();
-    media.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    media_type(headers).is_some_and(|media| media.eq_ignore_ascii_case("application/x-www-form-urlencoded"))
+}
+
+/// Whether the body is a resource, as an operation by POST has it.
+pub fn is_fhir_json(headers: &HeaderMap) -> bool {
+    let known = ["application/fhir+json", "application/json", "application/json+fhir"];
+    media_type(headers).is_some_and(|media| known.iter().any(|known| media.eq_ignore_ascii_case(known)))
+}
+
+/// The body's, without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<&str> {
+    let stated = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    stated.split(';').next().map(str::trim)
 }
 
 /// Whether `Prefer` asks for `handling=strict`; lenient is the default, and the first that is stated counts.
@@ -128,6 +138,8 @@ mod tests {
         ] {
             assert_eq!(is_form(&headers("content-type", &[value])), form, "{value}");
         }
-        assert!(!is_form(&HeaderMap::new()));
+        assert!(!is_form(&HeaderMap::new()) && !is_fhir_json(&HeaderMap::new()));
+        assert!(is_fhir_json(&headers("content-type", &["Application/FHIR+JSON; charset=utf-8"])));
+        assert!(!is_fhir_json(&headers("content-type", &["application/fhir+xml"])));
     }
 }

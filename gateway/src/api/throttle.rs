@@ -1,6 +1,5 @@
 //! How many questions are with the store at once. What is beyond waits a while for a place, and no client takes them all.
 
-use super::fault::Fault;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -24,20 +23,24 @@ pub struct Place {
     _place: OwnedSemaphorePermit,
 }
 
+/// There is no place now.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Busy;
+
 impl Throttle {
     pub fn new(places: usize, wait_max: Duration) -> Self {
         Self { places: Arc::new(Semaphore::new(places)), share: places.div_ceil(2), wait_max, shares: Mutex::default() }
     }
 
-    /// A place for a question of this client, or [`Fault::Busy`].
-    pub async fn place(&self, client: &str) -> Result<Place, Fault> {
+    /// A place for a question of this client, or [`Busy`].
+    pub async fn place(&self, client: &str) -> Result<Place, Busy> {
         let share = self.share_of(client);
         let both = async {
-            let share = share.acquire_owned().await.map_err(|_| Fault::Busy)?;
-            let place = self.places.clone().acquire_owned().await.map_err(|_| Fault::Busy)?;
+            let share = share.acquire_owned().await.map_err(|_| Busy)?;
+            let place = self.places.clone().acquire_owned().await.map_err(|_| Busy)?;
             Ok(Place { _share: share, _place: place })
         };
-        tokio::time::timeout(self.wait_max, both).await.unwrap_or(Err(Fault::Busy))
+        tokio::time::timeout(self.wait_max, both).await.unwrap_or(Err(Busy))
     }
 
     fn share_of(&self, client: &str) -> Arc<Semaphore> {
@@ -63,10 +66,10 @@ mod tests {
         let throttle = Throttle::new(4, Duration::ZERO);
         let one = (throttle.place("one").await.ok(), throttle.place("one").await.ok());
         assert!(one.0.is_some() && one.1.is_some());
-        assert_eq!(throttle.place("one").await.err(), Some(Fault::Busy));
+        assert_eq!(throttle.place("one").await.err(), Some(Busy));
         let two = (throttle.place("two").await.ok(), throttle.place("two").await.ok());
         assert!(two.0.is_some() && two.1.is_some());
-        assert_eq!(throttle.place("three").await.err(), Some(Fault::Busy));
+        assert_eq!(throttle.place("three").await.err(), Some(Busy));
         drop(one);
         assert!(throttle.place("one").await.is_ok() && throttle.place("three").await.is_ok());
         drop(two);

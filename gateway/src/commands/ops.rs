@@ -7,13 +7,13 @@ use crate::audit::Action;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::mllp::{Destination, Files};
-use crate::ops::{Desk, Order, Refused, Route, Scope, Unfit};
+use crate::ops::{Desk, Order, Refused, Route, Scope, Unfit, begun};
 use crate::serve::{Parts, store};
 use crate::store::SqliteStore;
 use bytes::Bytes;
 use contract::Json;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{Method, Request, Uri};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
@@ -24,8 +24,6 @@ use tokio::runtime::Runtime;
 
 /// How long an answer may take.
 const ANSWER_TIME: Duration = Duration::from_secs(120);
-/// How long a gateway that is asked too often is waited for, each time.
-const WAIT_SECONDS_MAX: u64 = 60;
 
 /// Through a gateway that runs, instead of its store on this machine.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -164,21 +162,17 @@ impl Ops {
     async fn ask(&self, method: Method, target: &str, body: Bytes) -> Result<Json, Refusal> {
         match &self.way {
             Way::Beside { desk, .. } => beside(desk.clone(), &method, target, &body).await,
-            Way::Through { destination, host, token } => loop {
+            Way::Through { destination, host, token } => {
                 let request = Request::builder()
                     .method(&method)
                     .uri(target)
                     .header(HOST, host)
                     .header(AUTHORIZATION, format!("Bearer {token}"))
                     .header(CONTENT_TYPE, "application/json")
-                    .body(Full::new(body.clone()))
+                    .body(Full::new(body))
                     .map_err(|_| Refusal { status: 400, detail: format!("{target}: no path") })?;
-                match through(destination, request).await? {
-                    Answer::Told(told) => return Ok(told),
-                    Answer::Refused(refusal) => return Err(refusal),
-                    Answer::Later(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
-                }
-            },
+                through(destination, request).await
+            }
         }
     }
 }
@@ -196,22 +190,15 @@ async fn beside(desk: Arc<Desk>, method: &Method, target: &str, body: &[u8]) -> 
     })?;
     let order = Order::read(body).map_err(|detail| Refusal { status: 400, detail })?;
     let request = format!("{method} {path}");
-    let entry = operator::entry(Action::JournalShow, request, None, desk.clock.now());
-    let done = match route.scope() {
-        Scope::Read => desk.follow(route, order, &entry).await,
-        Scope::Records | Scope::Mend => desk.serve(route, order, entry).await,
-    };
+    let mut entry = operator::entry(Action::JournalShow, request, None, desk.clock.now());
+    begun(&mut entry, &route);
+    let is_list = route.scope() == Scope::Read;
+    let done = desk.clone().follow(route, order, &entry, ()).await;
+    let done = if is_list { done } else { desk.write_down(entry, done).await };
     done.map(|told| told.body).map_err(|Refused { status, detail, .. }| Refusal { status: status.as_u16(), detail })
 }
 
-enum Answer {
-    Told(Json),
-    Refused(Refusal),
-    /// It was asked too often: again after so many seconds.
-    Later(u64),
-}
-
-async fn through(destination: &Destination, request: Request<Full<Bytes>>) -> Result<Answer, Refusal> {
+async fn through(destination: &Destination, request: Request<Full<Bytes>>) -> Result<Json, Refusal> {
     let broken = |detail: String| Refusal { status: 503, detail };
     let exchange = async {
         let stream = destination.connect().await?;
@@ -227,14 +214,10 @@ async fn through(destination: &Destination, request: Request<Full<Bytes>>) -> Re
     let (head, body) = answered.unwrap_or_else(|_| Err(format!("no answer in {} s", ANSWER_TIME.as_secs()))).map_err(broken)?;
     let told = Json::parse(&body).map_err(|_| broken("what answers there is no Landbridge: its answer is not JSON".into()))?;
     let status = head.status.as_u16();
-    if status == 429 {
-        let seconds = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
-        return Ok(Answer::Later(seconds.unwrap_or(1).clamp(1, WAIT_SECONDS_MAX)));
+    match told.get("detail").and_then(Json::as_str) {
+        Some(detail) if status >= 400 => Err(Refusal { status, detail: detail.to_owned() }),
+        _ => Ok(told),
     }
-    Ok(match told.get("detail").and_then(Json::as_str) {
-        Some(detail) if status >= 400 => Answer::Refused(Refusal { status, detail: detail.to_owned() }),
-        _ => Answer::Told(told),
-    })
 }
 
 /// A member that is text; empty where it is not there.

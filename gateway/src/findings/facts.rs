@@ -56,7 +56,9 @@ impl Facts {
         for (door, tls) in doors.chain([("https".to_owned(), &config.https.tls)]) {
             certificates.extend(of_door(&door, tls));
         }
-        let watch = store.watch(now)?;
+        let numbered = config.feeds.iter().filter(|(_, feed)| feed.sequence == Some(contract::Sequence::Msh13));
+        let msh_13 = numbered.map(|(name, _)| name.clone()).collect();
+        let watch = store.watch(now, &msh_13)?;
         Ok(Self {
             now,
             certificates,

@@ -274,11 +274,11 @@ impl<'a> Case<'a> {
     }
 
     fn entry(&self, outcome: &Outcome) -> Entry {
-        let who = match (&self.replay, &self.feed, self.peer.names.first()) {
-            (Some(replay), _, _) => replay.who.clone(),
-            (None, Some(feed), _) => format!("feed:{}", feed.name()),
-            (None, None, Some(name)) => format!("peer:{name}"),
-            (None, None, None) => "unknown".into(),
+        let agent = match (&self.replay, &self.feed, self.peer.names.first()) {
+            (Some(replay), _, _) => replay.agent.clone(),
+            (None, Some(feed), _) => self.peer.agent(format!("feed:{}", feed.name())),
+            (None, None, Some(name)) => self.peer.agent(format!("peer:{name}")),
+            (None, None, None) => self.peer.agent("unknown".into()),
         };
         let mut request = self.message_type();
         if let Some(envelope) = &self.envelope {
@@ -304,7 +304,7 @@ impl<'a> Case<'a> {
                 OutcomeKind::Transient => 8,
             },
             reason: if is_success && outcome.kind != OutcomeKind::Duplicate { String::new() } else { outcome.kind.word().to_owned() },
-            agent: self.peer.agent(who),
+            agent,
             request,
             patients: Vec::new(),
             resources: Vec::new(),

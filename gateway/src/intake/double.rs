@@ -267,7 +267,7 @@ impl Store for Memory {
         Ok(Vec::new())
     }
 
-    fn watch(&self, _: jiff::Timestamp) -> Result<crate::store::Watch, StoreError> {
+    fn watch(&self, _: jiff::Timestamp, _: &std::collections::BTreeSet<String>) -> Result<crate::store::Watch, StoreError> {
         Ok(crate::store::Watch::default())
     }
 

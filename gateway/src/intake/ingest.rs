@@ -5,10 +5,11 @@ use super::outcome::operation_outcome;
 use super::{Answer, Door, Feed, Intake, Peer};
 use crate::access::Verifier;
 use crate::audit::{Action, Agent, Entry};
+use crate::bodies::{self, Unread};
 use crate::connection::ConnectionInfo;
 use bytes::Bytes;
 use contract::Frame;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::body::Body;
 use hyper::header::{
     ALLOW, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE,
@@ -51,6 +52,8 @@ enum Refusal {
     ContentEncoding,
     TooLarge,
     Timeout,
+    /// Too many bodies are in hand: of this connection, or of all.
+    Crowded,
     Broken,
 }
 
@@ -104,14 +107,15 @@ impl Ingest {
         if declared.is_some_and(|declared| declared > self.bytes_max as u64) {
             return Err(Refusal::TooLarge);
         }
-        let body = tokio::time::timeout(self.body_time_max, Limited::new(body, self.bytes_max).collect()).await;
-        let body = body.map_err(|_| Refusal::Timeout)?.map_err(|error| match error.downcast_ref::<LengthLimitError>() {
-            Some(_) => Refusal::TooLarge,
-            None => Refusal::Broken,
+        let body = bodies::read(body, self.bytes_max, self.body_time_max).await.map_err(|unread| match unread {
+            Unread::Late => Refusal::Timeout,
+            Unread::TooLarge => Refusal::TooLarge,
+            Unread::Crowded => Refusal::Crowded,
+            Unread::Broken => Refusal::Broken,
         })?;
-        let frame = Frame::new(body.to_bytes());
+        let frame = Frame::new(body);
         let answer = self.intake.receive(&door, &peer, frame.clone()).await;
-        let stored_as = if answer.outcome.is_stored() { feed.adapter.stored_as(&frame) } else { Vec::new() };
+        let stored_as = if answer.outcome.is_stored() { self.intake.stored_as(&feed, frame).await } else { Vec::new() };
         Ok(Received { feed, answer, stored_as })
     }
 
@@ -143,7 +147,7 @@ impl Ingest {
             None => Agent { who: "unknown".into(), address: connection.address.clone(), ..Agent::default() },
         };
         let entry = Entry {
-            outcome: 4,
+            outcome: if refusal == Refusal::Crowded { 8 } else { 4 },
             reason: refusal.word().to_owned(),
             request: format!("{} {}", parts.method, &path[..path.floor_char_boundary(PATH_BYTES_MAX)]),
             ..Entry::new(room.clock.now(), Action::Refused, agent)
@@ -169,6 +173,9 @@ impl Ingest {
             StatusCode::METHOD_NOT_ALLOWED => {
                 response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
             }
+            StatusCode::SERVICE_UNAVAILABLE => {
+                response.headers_mut().insert(RETRY_AFTER, RETRY_SECONDS.into());
+            }
             _ => {}
         }
         response
@@ -187,6 +194,7 @@ impl Refusal {
             Refusal::ContentEncoding => "content-encoding",
             Refusal::TooLarge => "too-long",
             Refusal::Timeout => "timeout",
+            Refusal::Crowded => "throttled",
             Refusal::Broken => "broken-off",
         }
     }
@@ -206,6 +214,11 @@ impl Refusal {
             Refusal::ContentEncoding => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-supported", "the body is taken uncompressed only"),
             Refusal::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "too-long", "the message is larger than the limit of this gateway"),
             Refusal::Timeout => (StatusCode::REQUEST_TIMEOUT, "timeout", "the message did not arrive in time"),
+            Refusal::Crowded => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "throttled",
+                "too many messages are under way on this connection, or in all: send this one again when some are answered",
+            ),
             Refusal::Broken => (StatusCode::BAD_REQUEST, "incomplete", "the body broke off"),
         }
     }

@@ -41,8 +41,9 @@ fn withdraw(hospital: &Hospital, position: usize, restores: bool) -> Result<usiz
 
 fn edit(hospital: &mut Hospital, of: usize, text: &str) -> Result<super::Answer, String> {
     let intake = hospital.intake();
-    let edit = Edit { of: of as u64, who: "os:wren".into(), because: "the wrong patient".into() };
-    runtime().block_on(intake.edit(Frame::new(text.as_bytes().to_vec()), edit, false))
+    let agent = Agent { who: "os:wren".into(), ..Agent::default() };
+    let edit = Edit { of: of as u64, who: agent.who.clone(), because: "the wrong patient".into() };
+    runtime().block_on(intake.edit(Frame::new(text.as_bytes().to_vec()), edit, &agent, false))
 }
 
 /// Resources that messages are about. What is only mentioned stays when its message is withdrawn.

@@ -124,8 +124,8 @@ enum Then {
 #[derive(Clone, Debug)]
 struct Replay {
     position: u64,
-    /// In the audit's words.
-    who: String,
+    /// Who asked for it.
+    agent: Agent,
     released: bool,
     /// With what was decided to make it, where it is a new version.
     edit: Option<Edit>,
@@ -243,6 +243,12 @@ impl Intake {
         }
     }
 
+    /// `Type/id` of what a stored frame is about, where its dialect tells that: it is read once more, at a desk.
+    async fn stored_as(&self, feed: &Arc<Feed>, frame: Frame) -> Vec<String> {
+        let adapter = feed.adapter.clone();
+        self.at_desk(move || guarded(|| adapter.stored_as(&frame)).unwrap_or_default()).await
+    }
+
     /// What becomes of a frame beyond the limit, of which only the head was read: refused, and written down without it.
     pub async fn too_large(&self, door: &Door, peer: Arc<Peer>, head: Bytes, bytes_max: usize) -> Judged {
         let (room, door) = (self.room.clone(), door.clone());
@@ -270,16 +276,16 @@ impl Intake {
 
     /// Judges a frame of the journal again, at its first position, after a mapping or the configuration was mended.
     /// `released`: what was held for its processing id may be stored. Errors are words for the operator.
-    pub async fn replay(&self, position: u64, who: &str, released: bool) -> Result<Answer, String> {
+    pub async fn replay(&self, position: u64, agent: &Agent, released: bool) -> Result<Answer, String> {
         let (row, frame) = self.of_journal(position).await?;
         if row.outcome.is_stored() {
             return Err("the frame was stored: there is nothing to mend".into());
         }
-        self.judge_again(row, frame, Replay { position, who: who.to_owned(), released, edit: None }).await
+        self.judge_again(row, frame, Replay { position, agent: agent.clone(), released, edit: None }).await
     }
 
     /// Judges a new version of a frame of the journal, in that one's place: where it is stored, it counts instead.
-    pub async fn edit(&self, frame: Frame, edit: Edit, released: bool) -> Result<Answer, String> {
+    pub async fn edit(&self, frame: Frame, edit: Edit, agent: &Agent, released: bool) -> Result<Answer, String> {
         let (row, _) = self.of_journal(edit.of).await?;
         let same = self.room.store.seen(&row.feed, &frame.digest()).map_err(|error| error.to_string())?;
         if let Some(same) = same {
@@ -288,8 +294,7 @@ impl Intake {
                 false => format!("the new version stands in the journal already, at position {}", same.position),
             });
         }
-        let who = edit.who.clone();
-        self.judge_again(row, frame, Replay { position: edit.of, who, released, edit: Some(edit) }).await
+        self.judge_again(row, frame, Replay { position: edit.of, agent: agent.clone(), released, edit: Some(edit) }).await
     }
 
     /// A frame that may be judged again.
@@ -320,7 +325,7 @@ impl Intake {
         Ok(self.settle(judged).await)
     }
 
-    async fn at_desk(&self, judge: impl FnOnce() -> Judged + Send + 'static) -> Judged {
+    async fn at_desk<T: Send + 'static>(&self, judge: impl FnOnce() -> T + Send + 'static) -> T {
         let _desk = self.room.desks.acquire().await.expect("desks are never closed");
         tokio::task::spawn_blocking(judge).await.expect("what may panic is guarded within")
     }

@@ -119,16 +119,17 @@ async fn quarantine_is_bounded_and_emptied_by_replay() {
     assert_eq!(said(&send(&intake, &door, PAS, "ADT^A01|0|PAS|T|7").await), "AA|0|pas|held");
     assert_eq!(store.0.journaled(), ["pas held", "pas held"]);
 
-    assert_eq!(intake.replay(1, "os:op", false).await.unwrap().outcome, OutcomeKind::Held);
-    let released = intake.replay(1, "os:op", true).await.unwrap();
+    let operator = Agent { who: "os:op".into(), ..Agent::default() };
+    assert_eq!(intake.replay(1, &operator, false).await.unwrap().outcome, OutcomeKind::Held);
+    let released = intake.replay(1, &operator, true).await.unwrap();
     assert_eq!((released.outcome, released.position), (OutcomeKind::Stored, Some(1)));
     assert_eq!(store.0.audited().last().unwrap(), "os:op 0");
     assert_eq!(store.0.journaled(), ["pas stored", "pas held"]);
-    assert!(intake.replay(1, "os:op", true).await.unwrap_err().contains("stored"));
-    assert!(intake.replay(9, "os:op", true).await.unwrap_err().contains("no such position"));
+    assert!(intake.replay(1, &operator, true).await.unwrap_err().contains("stored"));
+    assert!(intake.replay(9, &operator, true).await.unwrap_err().contains("no such position"));
     assert_eq!(send(&intake, &door, PAS, "ADT^A01|3|PAS|T|7").await.outcome, OutcomeKind::Held);
     // Room that is made beside the gateway is known when it counts again.
-    self::intake(&store, 2).replay(2, "os:op", true).await.unwrap();
+    self::intake(&store, 2).replay(2, &operator, true).await.unwrap();
     assert_eq!(send(&intake, &door, PAS, "ADT^A01|4|PAS|T|7").await.outcome, OutcomeKind::Transient);
     intake.recount().await;
     assert_eq!(send(&intake, &door, PAS, "ADT^A01|4|PAS|T|7").await.outcome, OutcomeKind::Held);

@@ -8,6 +8,7 @@ use super::proxied::Proxies;
 use super::stay::{Leave, Stay};
 use super::tls::{H2, Tls};
 use crate::api::Api;
+use crate::bodies::Space;
 use crate::connection::ConnectionInfo;
 use crate::intake::{Ingest, Intake, ingest};
 use crate::observe::{Metrics, Observer};
@@ -43,6 +44,7 @@ pub struct Https {
     intake: Intake,
     limits: Limits,
     metrics: Metrics,
+    space: Space,
 }
 
 impl Https {
@@ -58,7 +60,7 @@ impl Https {
         metrics: Metrics,
     ) -> Self {
         let threshold = Threshold { listener: Self::NAME.to_owned(), proxies };
-        Self { tls, threshold, api, ingest, ops, intake, limits, metrics }
+        Self { tls, threshold, api, ingest, ops, intake, limits, metrics, space: Space::new(limits.frame_bytes) }
     }
 
     /// One connection, until either end closes it or the doors are drained.
@@ -69,10 +71,10 @@ impl Https {
             self.intake.proven(&info.names, info.ends);
             // By ALPN and not by the first bytes: a client that sends none would be waited for for ever.
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
-            let (https, info) = (self.clone(), Arc::new(info));
+            let (https, info, space) = (self.clone(), Arc::new(info), self.space.of_connection());
             let answer = move |request| {
-                let (https, info) = (https.clone(), info.clone());
-                async move { https.answer(request, info).await }
+                let (https, info, space) = (https.clone(), info.clone(), space.clone());
+                async move { https.answer(request, info, &space).await }
             };
             let stay = Stay::new(draining, self.limits.connection_age, address.port()).trusting(trust);
             let refused = if is_http2 {
@@ -88,8 +90,15 @@ impl Https {
         drop(admitted);
     }
 
-    async fn answer(&self, request: Request<Incoming>, connection: Arc<ConnectionInfo>) -> Response<Full<Bytes>> {
+    async fn answer(&self, request: Request<Incoming>, connection: Arc<ConnectionInfo>, space: &Space) -> Response<Full<Bytes>> {
         let began = Instant::now();
+        // Until the answer is made: a message is held as long.
+        let mut held = None;
+        let request = request.map(|body| {
+            let (body, of_body) = space.bound(body);
+            held = Some(of_body);
+            body
+        });
         let path = request.uri().path();
         let (interaction, response) = if path.starts_with(ingest::PREFIX) {
             ("ingest", self.ingest.answer(request, &connection).await)
@@ -98,6 +107,7 @@ impl Https {
         } else {
             (interaction(request.method(), path), self.api.answer(request, connection).await)
         };
+        drop(held);
         self.metrics.request(interaction, response.status().as_u16(), began.elapsed());
         response
     }

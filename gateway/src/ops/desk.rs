@@ -40,17 +40,12 @@ pub struct Refused {
     pub word: &'static str,
     pub detail: String,
     pub allow: Option<&'static str>,
+    /// Whom the detail names.
+    pub patients: Vec<String>,
 }
 
 impl Desk {
-    /// Does what is asked, and writes it down: nothing is told of which no entry is durable. `entry`: who asks, and what.
-    pub async fn serve(self: Arc<Self>, route: Route, order: Order, mut entry: Entry) -> Result<Told, Refused> {
-        (entry.action, entry.position) = (action(&route), position(&route));
-        let done = self.clone().follow(route, order, &entry).await;
-        self.write_down(entry, done).await
-    }
-
-    /// Completes the entry by what came of it.
+    /// Writes down what came of it, in the entry of who asked: nothing is told of which no entry is durable.
     pub async fn write_down(&self, mut entry: Entry, done: Result<Told, Refused>) -> Result<Told, Refused> {
         match &done {
             Ok(told) if told.is_written => return done,
@@ -60,6 +55,7 @@ impl Desk {
             }
             Err(refused) => {
                 (entry.outcome, entry.reason) = (if refused.status.is_server_error() { 8 } else { 4 }, refused.word.into());
+                entry.patients.clone_from(&refused.patients);
             }
         }
         match self.store.record(entry).await {
@@ -71,16 +67,21 @@ impl Desk {
         }
     }
 
-    /// Does what is asked. `entry`: as it stands so far.
-    pub async fn follow(self: Arc<Self>, route: Route, order: Order, entry: &Entry) -> Result<Told, Refused> {
+    /// Does what is asked. `entry`: as it stands so far ([`begun`]). What was begun keeps its `place` to its end, also where
+    /// nobody waits for it.
+    pub async fn follow<P: Send + 'static>(self: Arc<Self>, route: Route, order: Order, entry: &Entry, place: P) -> Result<Told, Refused> {
         let because = || order.because.clone().ok_or_else(|| invalid("because: say why; it is kept with the message"));
         match route {
             Route::Replay(at) => {
-                let answer = self.intake()?.replay(at, &entry.agent.who, order.release).await;
+                let answer = self.intake()?.replay(at, &entry.agent, order.release).await;
                 self.judged(at, answer)
             }
             Route::Edit(of) => {
                 let frame = order.frame.clone().ok_or_else(|| invalid("frame or frame_base64: the new version"))?;
+                let frame_bytes = self.config.limits.frame_bytes;
+                if frame.len() > frame_bytes {
+                    return Err(invalid(&format!("the new version is larger than limits.frame_bytes, {frame_bytes} bytes")));
+                }
                 let (store, is_text) = (self.store.clone(), order.is_text);
                 let stored = tokio::task::spawn_blocking(move || store.frame(of)).await.map_err(|_| unavailable())??;
                 let stored = stored.ok_or_else(|| no_position(of))?.1;
@@ -88,7 +89,7 @@ impl Desk {
                     return Err(conflict("the frame is in another character set than UTF-8, and text would alter it: give frame_base64"));
                 }
                 let edit = Edit { of, who: entry.agent.who.clone(), because: because()? };
-                let answer = self.intake()?.edit(Frame::new(frame), edit, order.release).await;
+                let answer = self.intake()?.edit(Frame::new(frame), edit, &entry.agent, order.release).await;
                 self.judged(of, answer)
             }
             Route::Withdraw(position) => {
@@ -103,10 +104,14 @@ impl Desk {
                 let body = body.into_iter().collect();
                 Ok(Told { status: StatusCode::OK, body, patients: Vec::new(), is_written: true })
             }
-            other => match tokio::task::spawn_blocking(move || self.look(other)).await {
-                Ok(told) => told,
-                Err(_) => Err(unavailable()),
-            },
+            other => {
+                let look = move || {
+                    let told = self.look(other);
+                    drop(place);
+                    told
+                };
+                tokio::task::spawn_blocking(look).await.unwrap_or_else(|_| Err(unavailable()))
+            }
         }
     }
 
@@ -179,7 +184,10 @@ impl Desk {
         match found.len() {
             0 => Ok(self.id_key.id(&Key::new("Patient", system, value))),
             1 => Ok(found.remove(0)),
-            _ => Err(conflict(&format!("several patients have this identifier; give the id of one: {}", found.join(", ")))),
+            _ => {
+                let told = conflict(&format!("several patients have this identifier; give the id of one: {}", found.join(", ")));
+                Err(Refused { patients: found, ..told })
+            }
         }
     }
 
@@ -224,30 +232,32 @@ impl Desk {
 }
 
 /// Ids of the Patients that a message is about or names.
-pub fn patients(said: &[Contribution], id_key: &IdKey) -> Vec<String> {
+fn patients(said: &[Contribution], id_key: &IdKey) -> Vec<String> {
     let keys = said.iter().filter(|contribution| contribution.class != Class::Message).map(|contribution| &contribution.key);
     let ids: BTreeSet<String> = keys.filter(|key| &*key.kind == "Patient").map(|key| id_key.id(key)).collect();
     ids.into_iter().collect()
 }
 
-fn action(route: &Route) -> Action {
-    match route {
+/// Puts what is asked into its entry.
+pub fn begun(entry: &mut Entry, route: &Route) {
+    entry.action = match route {
         Route::Findings | Route::Journal(..) | Route::Frame(_) | Route::Preview(..) | Route::Patient(_) => Action::JournalShow,
         Route::Replay(_) => Action::JournalReplay,
         Route::Edit(_) => Action::JournalEdit,
         Route::Withdraw(_) => Action::Withdraw,
-    }
-}
-
-fn position(route: &Route) -> Option<u64> {
-    match route {
+    };
+    entry.position = match route {
         Route::Frame(at) | Route::Preview(at, _) | Route::Replay(at) | Route::Edit(at) | Route::Withdraw(at) => Some(*at),
         Route::Findings | Route::Journal(..) | Route::Patient(_) => None,
-    }
+    };
+}
+
+pub fn refused(status: StatusCode, word: &'static str) -> Refused {
+    Refused { status, word, detail: String::new(), allow: None, patients: Vec::new() }
 }
 
 pub fn missing(detail: impl Into<String>) -> Refused {
-    Refused { status: StatusCode::NOT_FOUND, word: "not-found", detail: detail.into(), allow: None }
+    Refused { detail: detail.into(), ..refused(StatusCode::NOT_FOUND, "not-found") }
 }
 
 fn no_position(at: u64) -> Refused {
@@ -255,16 +265,15 @@ fn no_position(at: u64) -> Refused {
 }
 
 pub fn invalid(reason: &str) -> Refused {
-    Refused { status: StatusCode::BAD_REQUEST, word: "invalid", detail: reason.into(), allow: None }
+    Refused { detail: reason.into(), ..refused(StatusCode::BAD_REQUEST, "invalid") }
 }
 
 fn conflict(reason: &str) -> Refused {
-    Refused { status: StatusCode::CONFLICT, word: "conflict", detail: reason.into(), allow: None }
+    Refused { detail: reason.into(), ..refused(StatusCode::CONFLICT, "conflict") }
 }
 
 pub fn unavailable() -> Refused {
-    let detail = "the gateway cannot answer now; try again".into();
-    Refused { status: StatusCode::SERVICE_UNAVAILABLE, word: "transient", detail, allow: None }
+    Refused { detail: "the gateway cannot answer now; try again".into(), ..refused(StatusCode::SERVICE_UNAVAILABLE, "transient") }
 }
 
 impl From<StoreError> for Refused {

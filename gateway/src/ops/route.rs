@@ -13,6 +13,8 @@ pub const PREFIX: &str = "/ops/";
 /// Rows of a list.
 const ROWS_DEFAULT: usize = 100;
 const ROWS_MAX: usize = 1000;
+/// Of a reason: it stands with the message and in the audit for good.
+const BECAUSE_BYTES_MAX: usize = 1000;
 
 /// Closed: everything that depends on it matches it exhaustively.
 #[derive(Clone, Debug)]
@@ -184,6 +186,9 @@ impl Order {
         let Ok(Json::Object(members)) = Json::parse(body) else { return Err("the body is not a JSON object".into()) };
         for (name, value) in members {
             match (&*name, &value) {
+                ("because", Json::String(text)) if text.len() > BECAUSE_BYTES_MAX => {
+                    return Err(format!("because: longer than {BECAUSE_BYTES_MAX} bytes; a sentence is enough"));
+                }
                 ("because", Json::String(text)) if !text.trim().is_empty() => order.because = Some(text.to_string()),
                 ("frame", Json::String(text)) if order.frame.is_none() => {
                     (order.frame, order.is_text) = (Some(Bytes::copy_from_slice(text.as_bytes())), true);
@@ -277,6 +282,8 @@ mod tests {
         let order = Order::read(br#"{"because":"a test","restore":true}"#).unwrap();
         assert_eq!((order.because.as_deref(), order.restore, order.release), (Some("a test"), true, false));
         assert!(Order::read(b" ").unwrap().because.is_none());
+        let because = |bytes| Order::read(format!(r#"{{"because":"{}"}}"#, "x".repeat(bytes)).as_bytes());
+        assert!(because(BECAUSE_BYTES_MAX).is_ok() && because(BECAUSE_BYTES_MAX + 1).is_err_and(|told| told.contains("1000 bytes")));
         let order = Order::read(br#"{"frame_base64":"TVNI/A=="}"#).unwrap();
         assert_eq!((order.frame.as_deref(), order.is_text), (Some(&b"MSH\xfc"[..]), false));
         for wrong in [

@@ -73,8 +73,9 @@ pub trait Store: Send + Sync + 'static {
     /// What a person should look at, by kind and feed.
     fn findings(&self) -> Result<Vec<FindingRow>, StoreError>;
 
-    /// What the store can tell of feeds and apps, for findings.
-    fn watch(&self, now: Timestamp) -> Result<Watch, StoreError>;
+    /// What the store can tell of feeds and apps, for findings. `msh_13`: the feeds whose messages are numbered there, for
+    /// which frames are opened.
+    fn watch(&self, now: Timestamp, msh_13: &BTreeSet<String>) -> Result<Watch, StoreError>;
 
     /// Keeps when the certificate ends that a feed's sender shows.
     fn certificate(&self, feed: &str, ends: Timestamp) -> Pending<()>;

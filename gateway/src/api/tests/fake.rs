@@ -263,7 +263,7 @@ impl Store for Fake {
         Ok(Vec::new())
     }
 
-    fn watch(&self, _: jiff::Timestamp) -> Result<crate::store::Watch, StoreError> {
+    fn watch(&self, _: jiff::Timestamp, _: &std::collections::BTreeSet<String>) -> Result<crate::store::Watch, StoreError> {
         Ok(crate::store::Watch::default())
     }
 

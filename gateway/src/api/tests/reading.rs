@@ -92,14 +92,33 @@ async fn a_history_is_newest_first_and_pages() {
     assert_eq!(second.link("self").unwrap(), next);
     let other = next.replace("/Observation/a3/", "/Observation/a1/");
     assert_eq!(gateway.get(&all(), &other, &[]).await.status, StatusCode::BAD_REQUEST);
-    assert_eq!(gateway.get(&all(), "/Patient/a/_history?_at=2026", &["prefer: handling=strict"]).await.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_history_leaves_out_no_parameter_in_silence() {
+    let gateway = Gateway::new(ward(true));
+    let strict = ["prefer: handling=strict"];
+    for path in ["/Patient/a/_history", "/Observation/_history"] {
+        let wrong = format!("{path}?_snce=2026&_count=2");
+        assert_eq!(gateway.get(&all(), &wrong, &strict).await.status, StatusCode::BAD_REQUEST);
+        let got = gateway.get(&all(), &wrong, &[]).await;
+        assert_eq!((got.status, got.link("self").unwrap()), (StatusCode::OK, format!("https://gw.example/fhir{path}?_count=2")));
+        let json = got.json();
+        let told = json.get("entry").unwrap().each().last().unwrap();
+        // Each resource of a history is a version: the outcome is that of the asking.
+        assert_eq!((text(told, "request.method"), told.get("resource"), told.get("search")), ("GET", None, None));
+        assert_eq!(text(told, "response.outcome.resourceType"), "OperationOutcome");
+        assert!(told.to_bytes().windows(5).any(|part| part == b"_snce"));
+        assert_eq!(gateway.get(&all(), &format!("{path}?_at=2026-11"), &strict).await.status, StatusCode::OK);
+        assert_eq!(gateway.get(&all(), &format!("{path}?_at=then"), &[]).await.status, StatusCode::BAD_REQUEST);
+    }
 }
 
 #[tokio::test]
 async fn every_error_is_an_operation_outcome() {
     let gateway = Gateway::new(ward(true));
     let form = "content-type: application/x-www-form-urlencoded";
-    let long = "a".repeat(super::super::FORM_BYTES_MAX + 1);
+    let long = "a".repeat(super::super::posted::BYTES_MAX + 1);
     for (method, path, headers, body, status, code) in [
         ("GET", "/Patient/never", &[][..], "", 404, "not-found"),
         ("GET", "/Martian/1", &[], "", 404, "not-supported"),

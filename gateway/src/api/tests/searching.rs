@@ -170,6 +170,12 @@ async fn what_comes_along_is_told_apart_from_matches() {
     let got = gateway.get(&narrow, "/Observation?_id=a1&_include=Observation:encounter", &[]).await;
     let told = &got.entries("outcome")[0];
     assert!(told.to_bytes().windows(8).any(|part| part == b"no scope"));
+    assert_eq!(got.link("self").unwrap(), "https://gw.example/fhir/Observation?_id=a1", "what was left out is not in it");
+    let mixed = "/Observation?_include=Observation:subject&_id=a1&_revinclude=Observation:has-member&_include=Observation:encounter";
+    let got = gateway.get(&narrow, mixed, &[]).await;
+    assert_eq!(got.link("self").unwrap(), "https://gw.example/fhir/Observation?_id=a1&_revinclude=Observation:has-member");
+    let strict = gateway.get(&narrow, "/Observation?_include=Observation:encounter", &["prefer: handling=strict"]).await;
+    assert_eq!(strict.status, StatusCode::BAD_REQUEST);
     let unknown = gateway.get(&all(), "/Observation?_id=a1&_include=Observation:ward", &["prefer: handling=strict"]).await;
     assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
 }
@@ -186,6 +192,22 @@ async fn a_whole_record_is_a_searchset_by_pages() {
     assert_eq!(gateway.get(&all(), &next, &[]).await.ids(), ["a5"]);
     let entry = gateway.store.last();
     assert!(entry.action == crate::audit::Action::Search && entry.request.starts_with("GET /fhir/Patient/a/$everything"));
+    // By POST, as some clients ask operations, it is the same; and its links are for GET.
+    let body = r#"{"resourceType":"Parameters","parameter":[{"name":"_count","valueInteger":4},{"name":"_type","valueCode":"Patient,Observation"}]}"#;
+    let post = |token: &str, kind: &str, body: &str| {
+        let kind = format!("content-type: {kind}");
+        gateway.send(request("POST", token, "/Patient/a/$everything", &[&kind], body))
+    };
+    assert_eq!(post(&all(), "application/fhir+json", body).await, first);
+    assert!(gateway.store.last().request.ends_with("$everything\n_count=4&_type=Patient,Observation"));
+    assert_eq!(post(&all(), "application/fhir+json", "").await, got);
+    for (kind, body, status) in [
+        ("application/x-www-form-urlencoded", "_count=4", StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        ("application/fhir+json", "{}", StatusCode::BAD_REQUEST),
+        ("application/fhir+json", body.replace("Observation", "Observaton").as_str(), StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(post(&all(), kind, body).await.status, status, "{kind} {body}");
+    }
     for (token, path, status) in [
         (all(), "/Patient/never/$everything", StatusCode::NOT_FOUND),
         (all(), "/Patient/a/$everything?start=2026", StatusCode::BAD_REQUEST),

@@ -1,6 +1,7 @@
 use super::*;
 use crate::access::testing;
 use crate::intake::double::{Memory, intake};
+use http_body_util::BodyExt;
 use std::sync::atomic::Ordering;
 
 const WEB: &[&str] = &["web.hospital.example"];

@@ -50,7 +50,7 @@ use names::{Names, find_feed};
 use pool::Pool;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use schema::{ACCESS_DB, LANDBRIDGE_DB};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs::DirBuilder;
 use std::hash::RandomState;
 use std::path::PathBuf;
@@ -59,6 +59,8 @@ use std::time::Duration;
 
 /// A search that takes longer holds up all others.
 const SEARCH_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long an operator's question may take: it may go through all of the journal.
+const OPERATOR_TIME_MAX: Duration = Duration::from_secs(60);
 const PAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What a store is opened with.
@@ -236,7 +238,7 @@ impl Store for SqliteStore {
     }
 
     fn journal(&self, filter: &JournalFilter, count: usize) -> Result<Vec<JournalRow>, StoreError> {
-        self.landbridge.read(|connection| journal::list(connection, filter, count))
+        self.landbridge.read_within(OPERATOR_TIME_MAX, |connection| journal::list(connection, filter, count))
     }
 
     fn frame(&self, position: u64) -> Result<Option<(JournalRow, Frame, Vec<Issue>)>, StoreError> {
@@ -247,9 +249,11 @@ impl Store for SqliteStore {
         self.landbridge.read(|connection| journal::findings(connection))
     }
 
-    fn watch(&self, now: Timestamp) -> Result<Watch, StoreError> {
-        let apps = self.access.read(|connection| watch::apps(connection))?;
-        let (feeds, last_seal) = self.landbridge.read(|connection| Ok((watch::feeds(connection, now)?, watch::last_seal(connection)?)))?;
+    fn watch(&self, now: Timestamp, msh_13: &BTreeSet<String>) -> Result<Watch, StoreError> {
+        let apps = self.access.read_within(OPERATOR_TIME_MAX, |connection| watch::apps(connection))?;
+        let (feeds, last_seal) = self
+            .landbridge
+            .read_within(OPERATOR_TIME_MAX, |connection| Ok((watch::feeds(connection, now, msh_13)?, watch::last_seal(connection)?)))?;
         Ok(Watch { feeds, apps, backlogs: super::outbox::Outbox::backlogs(self)?, last_seal })
     }
 
@@ -298,15 +302,15 @@ impl Mending for SqliteStore {
     }
 
     fn preview(&self, position: u64, restores: bool) -> Result<Vec<Effect>, StoreError> {
-        self.landbridge.read(|connection| mend::preview(connection, &self.id_key, position, restores))
+        self.landbridge.read_within(OPERATOR_TIME_MAX, |connection| mend::preview(connection, &self.id_key, position, restores))
     }
 
     fn patient(&self, id: &str) -> Result<Option<Record>, StoreError> {
-        self.landbridge.read(|connection| record::record(connection, id))
+        self.landbridge.read_within(OPERATOR_TIME_MAX, |connection| record::record(connection, id))
     }
 
     fn patients_with(&self, system: &str, value: &str) -> Result<Vec<String>, StoreError> {
-        self.landbridge.read(|connection| record::patients_with(connection, &self.index, system, value))
+        self.landbridge.read_within(OPERATOR_TIME_MAX, |connection| record::patients_with(connection, &self.index, system, value))
     }
 
     fn withdraw(&self, withdrawal: Withdrawal) -> Pending<Receipt> {

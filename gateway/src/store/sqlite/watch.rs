@@ -4,10 +4,9 @@ use super::blob::{read_issues, unpack};
 use super::journal::time;
 use crate::audit::Entry;
 use crate::store::{AppWatch, FeedWatch, StoreError, Waiting};
-use contract::Frame;
 use jiff::Timestamp;
 use rusqlite::Connection;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Of a feed, its latest messages; of the access audit, its latest entries.
 const MESSAGES_SAMPLED: i64 = 1000;
@@ -17,7 +16,7 @@ const DAY: i64 = 24 * HOUR;
 /// How far back a habit is looked for.
 const HABIT_DAYS: i64 = 28;
 
-pub(super) fn feeds(connection: &Connection, now: Timestamp) -> Result<Vec<FeedWatch>, StoreError> {
+pub(super) fn feeds(connection: &Connection, now: Timestamp, msh_13: &BTreeSet<String>) -> Result<Vec<FeedWatch>, StoreError> {
     let now = now.as_microsecond();
     let sql =
         "SELECT f.id, f.name, count(*), min(j.received), max(j.received), sum(j.received >= ?1), f.certificate_ends FROM journal j JOIN feed f ON f.id = j.feed
@@ -42,6 +41,9 @@ pub(super) fn feeds(connection: &Connection, now: Timestamp) -> Result<Vec<FeedW
         watch.waiting = waiting(connection, feed, now)?;
         (watch.at_this_hour, watch.days_at_this_hour) = habit(connection, feed, now)?;
         sample(connection, feed, &mut watch)?;
+        if msh_13.contains(&watch.feed) {
+            watch.sequence_numbers = sequence_numbers(connection, feed)?;
+        }
         found.push(watch);
     }
     Ok(found)
@@ -73,10 +75,9 @@ fn habit(connection: &Connection, feed: i64, now: i64) -> Result<(u64, u64), Sto
     Ok((messages.unsigned_abs(), days.unsigned_abs()))
 }
 
-/// The latest messages: what their issues are about, and how they are numbered.
+/// The latest messages: what their issues are about, and their control ids.
 fn sample(connection: &Connection, feed: i64, watch: &mut FeedWatch) -> Result<(), StoreError> {
-    let sql = "SELECT j.received, j.issues, j.control_id, m.frame FROM journal j JOIN message m ON m.position = j.position
-        WHERE j.feed = ?1 ORDER BY j.position DESC LIMIT ?2";
+    let sql = "SELECT received, issues, control_id FROM journal WHERE feed = ?1 ORDER BY position DESC LIMIT ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query((feed, MESSAGES_SAMPLED))?;
     let mut issues: BTreeMap<(&'static str, String), u64> = BTreeMap::new();
@@ -93,11 +94,23 @@ fn sample(connection: &Connection, feed: i64, watch: &mut FeedWatch) -> Result<(
         told.into_iter().for_each(|about| *issues.entry(about).or_default() += 1);
         let control_id: String = row.get(2)?;
         watch.control_ids.extend(control_id.trim().parse().ok().map(|number| (number, received)));
-        let frame = Frame::new(unpack(row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?)?);
-        watch.sequence_numbers.extend(sequence_number(frame.bytes()).map(|number| (number, received)));
     }
     watch.issues = issues.into_iter().map(|((code, place), messages)| (code, place, messages)).collect();
     Ok(())
+}
+
+/// MSH-13 of the latest messages: each frame is opened.
+fn sequence_numbers(connection: &Connection, feed: i64) -> Result<Vec<(u64, Timestamp)>, StoreError> {
+    let sql = "SELECT j.received, m.frame FROM journal j JOIN message m ON m.position = j.position
+        WHERE j.feed = ?1 ORDER BY j.position DESC LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query((feed, MESSAGES_SAMPLED))?;
+    let mut numbers = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (received, frame) = (time(row, 0)?, unpack(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?);
+        numbers.extend(sequence_number(&frame).map(|number| (number, received)));
+    }
+    Ok(numbers)
 }
 
 /// `OBX[3]-5[2].1` is `OBX-5.1`.
@@ -205,8 +218,12 @@ mod tests {
             "8",
             r#"[["error","unknown-code","OBX[2]-3[1].1","why"],["error","unknown-code","OBX[3]-3[1].1","why"]]"#,
         );
-        let feeds = feeds(&connection, now).unwrap();
-        let [lab] = feeds.as_slice() else { panic!("one feed") };
+        let numbered = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            feeds(&connection, now, &names).unwrap().remove(0)
+        };
+        let lab = &numbered(&["lab", "pas"]);
+        assert!(numbered(&["pas"]).sequence_numbers.is_empty(), "no frame is opened for a number that nobody counts");
         assert_eq!((lab.messages, lab.today, lab.sampled), (62, 1, 62));
         assert_eq!(lab.certificate_ends, Some(ends));
         assert_eq!((lab.at_this_hour, lab.days_at_this_hour), (40, 20), "today is no habit");
