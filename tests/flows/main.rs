@@ -8,6 +8,7 @@ mod crossing;
 mod edge;
 mod fhir_in;
 mod findings;
+mod following;
 mod kill;
 mod learn;
 mod mending;

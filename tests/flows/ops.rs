@@ -65,12 +65,27 @@ fn operators_look_and_mend_by_their_scopes_and_are_written_down() {
     assert_eq!(post(&mend, "/ops/journal/3/withdraw", &order(false)).status, 409);
     assert_eq!(post(&mend, "/ops/journal/3/withdraw", &order(true)).status, 200);
     assert!(app.search("/fhir/Patient?family=Quillfeather")[0]["address"].to_string().contains("9 Larkspur"));
+    let long = json!({"because": "x".repeat(1001)});
+    let answer = post(&mend, "/ops/journal/3/withdraw", &long);
+    assert!(answer.status == 400 && String::from_utf8_lossy(&answer.body).contains("because: longer than 1000 bytes"));
+    // Two under one number: the answer names both, and so does the audit.
+    let other = Person { nhs: person.nhs, ..Person::number(7) };
+    pas.send(&adt("A28", "P3", "20260301095000", &other, &[])).unwrap();
+    let several = records.get(&format!("/ops/patient?identifier=https://fhir.nhs.uk/Id/nhs-number%7C{}", person.nhs));
+    assert_eq!(several.status, 409);
+    let second = app.search(&format!("/fhir/Patient?identifier={}", other.mrn))[0]["id"].as_str().unwrap().to_owned();
+    assert!([id, &second].iter().all(|id| String::from_utf8_lossy(&several.body).contains(*id)));
     // Who looked at her record, and who mended it: in her audit.
     let audit = gateway.app(&folder.token("system/AuditEvent.rs", None));
     let events = audit.search(&format!("/fhir/AuditEvent?patient={id}&_count=200"));
     let count = |what: &str| events.iter().filter(|event| event["entity"].to_string().contains(what)).count();
     // `GET /ops/`, as the start of an entity's query in base64.
-    assert_eq!(count("R0VUIC9vcHMv"), 4, "frame, time line twice, preview");
+    assert_eq!(count("R0VUIC9vcHMv"), 5, "frame, time line twice, preview, and the answer that names two");
+    let of_second = audit.search(&format!("/fhir/AuditEvent?patient={second}&_count=200"));
+    assert!(of_second.iter().any(|event| event["entity"].to_string().contains("R0VUIC9vcHMv") && event["outcome"] == "4"));
+    // Under which token it was edited, not only by which app.
+    let edited = events.iter().find(|event| event["entity"].to_string().contains(&format!("Patient/{id}/_history/2"))).unwrap();
+    assert!(edited["agent"].to_string().contains("urn:ietf:params:oauth:jti:"), "{edited}");
     assert!(
         (1..=4).all(|version| count(&format!("Patient/{id}/_history/{version}")) == 1),
         "each change: as it came, edited, withdrawn, put back"
