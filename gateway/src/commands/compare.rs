@@ -101,12 +101,31 @@ struct Item {
     place: String,
     /// Its control id.
     name: Option<String>,
-    content: Content,
+    source: Source,
 }
 
+enum Source {
+    Read(Content),
+    /// A frame of the journal: a feed may have more of them than there is memory.
+    Kept(Arc<SqliteStore>, u64),
+}
+
+#[derive(Clone)]
 enum Content {
     Hl7v2(Bytes),
     Fhir(Json),
+}
+
+impl Item {
+    fn content(&self) -> Result<Content, Failure> {
+        let (store, position) = match &self.source {
+            Source::Read(content) => return Ok(content.clone()),
+            Source::Kept(store, position) => (store, position),
+        };
+        let gone = || Failure::failed(format!("{}: not there any more", self.place));
+        let (_, frame, _) = store.frame(*position).map_err(|error| Failure::failed(error.to_string()))?.ok_or_else(gone)?;
+        Ok(Content::Hl7v2(frame.bytes().clone()))
+    }
 }
 
 struct Reader<'a> {
@@ -126,28 +145,29 @@ impl Reader<'_> {
     }
 
     fn compare(&mut self, ours: &Item, theirs: &Item) -> Result<Vec<Said>, Failure> {
-        if let (Content::Hl7v2(one), Content::Hl7v2(other)) = (&ours.content, &theirs.content) {
+        let (our_content, their_content) = (ours.content()?, theirs.content()?);
+        if let (Content::Hl7v2(one), Content::Hl7v2(other)) = (&our_content, &their_content) {
             return hl7v2::compare(one, other).map_err(|(side, issue)| {
                 let place = if side == hl7v2::Side::Ours { &ours.place } else { &theirs.place };
                 Failure::usage(format!("{place}: {issue}"))
             });
         }
-        let (one, other) = (self.fhir(ours)?, self.fhir(theirs)?);
+        let (one, other) = (self.fhir(ours, our_content)?, self.fhir(theirs, their_content)?);
         Ok(fhir::compare(&one, &other))
     }
 
     /// A message that cannot be translated is as if nothing were said: that shows.
-    fn fhir(&mut self, item: &Item) -> Result<Json, Failure> {
-        let bytes = match &item.content {
-            Content::Fhir(json) => return Ok(json.clone()),
+    fn fhir(&mut self, item: &Item, content: Content) -> Result<Json, Failure> {
+        let bytes = match content {
+            Content::Fhir(json) => return Ok(json),
             Content::Hl7v2(bytes) => bytes,
         };
         let desk = match &mut self.desk {
             Some(desk) => desk,
             none => none.insert(Desk::new(self.options, self.by)?),
         };
-        let dialect = desk.dialect(bytes).ok_or_else(|| Failure::usage(format!("{}: of no known dialect", item.place)))?;
-        let frame = Frame::new(bytes.clone());
+        let dialect = desk.dialect(&bytes).ok_or_else(|| Failure::usage(format!("{}: of no known dialect", item.place)))?;
+        let frame = Frame::new(bytes);
         let (adapter, settings) = desk.adapter(&*dialect, &frame);
         Ok(bundle_of(&*adapter, &frame, &settings).unwrap_or_else(|issues| {
             issues.iter().for_each(|issue| eprintln!("{}: {issue}", item.place));
@@ -173,11 +193,11 @@ fn feed_of(config: &Config, feed: &str) -> Result<Vec<Item>, Failure> {
         let rows = store.journal(&filter, PAGE).map_err(failed)?;
         let Some(last) = rows.last().map(|row| row.position) else { return Ok(items) };
         filter.after = last;
-        for row in rows {
-            if let Some((_, frame, _)) = store.frame(row.position).map_err(failed)? {
-                items.push(message(format!("feed {feed} position {}", row.position), frame.bytes().clone()));
-            }
-        }
+        items.extend(rows.into_iter().map(|row| Item {
+            place: format!("feed {feed} position {}", row.position),
+            name: Some(row.control_id).filter(|name| !name.is_empty()),
+            source: Source::Kept(store.clone(), row.position),
+        }));
     }
 }
 
@@ -208,7 +228,11 @@ fn resources(path: &Path, bytes: &Bytes) -> Result<Option<Vec<Item>>, Failure> {
     if !is_json {
         return Ok(None);
     }
-    let item = |place: String, json: Json| Item { name: fhir::control_id(&json).map(str::to_owned), place, content: Content::Fhir(json) };
+    let item = |place: String, json: Json| Item {
+        name: fhir::control_id(&json).map(str::to_owned),
+        place,
+        source: Source::Read(Content::Fhir(json)),
+    };
     let wrong = |place: &str, error| Failure::usage(format!("{place}: {error}"));
     if path.extension().is_some_and(|extension| extension == "ndjson") {
         let lines = (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, line)| !line.trim_ascii().is_empty());
@@ -227,7 +251,7 @@ fn resources(path: &Path, bytes: &Bytes) -> Result<Option<Vec<Item>>, Failure> {
 }
 
 fn message(place: String, bytes: Bytes) -> Item {
-    Item { place, name: control_id(&bytes), content: Content::Hl7v2(bytes) }
+    Item { place, name: control_id(&bytes), source: Source::Read(Content::Hl7v2(bytes)) }
 }
 
 fn ordered(ours: usize, theirs: usize) -> (Vec<(usize, usize)>, Vec<usize>, Vec<usize>) {
