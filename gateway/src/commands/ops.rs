@@ -69,7 +69,7 @@ pub struct Ops {
 
 enum Way {
     Beside { desk: Arc<Desk>, store: Arc<SqliteStore> },
-    Through { destination: Destination, host: String, token: String },
+    Through { destination: Box<Destination>, host: String, token: String },
 }
 
 impl Ops {
@@ -129,7 +129,7 @@ impl Ops {
         if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(told(&"holds no token"));
         }
-        Ok(Self { runtime: runtime()?, way: Way::Through { destination, host: host.to_string(), token } })
+        Ok(Self { runtime: runtime()?, way: Way::Through { destination: Box::new(destination), host: host.to_string(), token } })
     }
 
     /// The configuration, where the store is beside.
