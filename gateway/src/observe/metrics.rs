@@ -283,7 +283,7 @@ impl Metrics {
         self.families.relayed.get_or_create(&Relayed { feed: feed.to_owned(), result }).inc_by(count);
     }
 
-    /// `reason`: of the closed list `spool-full`, `too-large`, `failed`, `stopped`.
+    /// `reason`: of the closed list `spool-full`, `too-large`, `failed`, `stopped`, `refused`, `quarantine-full`.
     pub fn unkept(&self, listener: &str, reason: &'static str) {
         self.families.unkept.get_or_create(&Refused { listener: listener.to_owned(), reason }).inc();
     }
