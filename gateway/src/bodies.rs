@@ -2,11 +2,11 @@
 //! each up to the limit of a frame.
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, SizeHint};
 use std::error::Error;
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -36,13 +36,42 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let read = tokio::time::timeout(time_max, Limited::new(body, bytes_max).collect()).await.map_err(|_| Unread::Late)?;
-    let read = read.map_err(|error| match (error.downcast_ref::<LengthLimitError>(), error.downcast_ref::<Crowded>()) {
-        (Some(_), _) => Unread::TooLarge,
-        (_, Some(_)) => Unread::Crowded,
-        (None, None) => Unread::Broken,
-    });
-    Ok(read?.to_bytes())
+    tokio::time::timeout(time_max, whole(body, bytes_max)).await.unwrap_or(Err(Unread::Late))
+}
+
+/// Where there is no space the rest is taken and let go: a stream that is cut off in the middle would take others of its
+/// connection with it, and its client would not read why.
+async fn whole<B>(body: B, bytes_max: usize) -> Result<Bytes, Unread>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut body = pin!(body);
+    let (mut pieces, mut bytes, mut is_crowded) = (Vec::new(), 0, false);
+    while let Some(frame) = body.as_mut().frame().await {
+        match frame.map(Frame::into_data).map_err(Into::into) {
+            Ok(Ok(piece)) => {
+                bytes += piece.len();
+                if bytes > bytes_max {
+                    return Err(Unread::TooLarge);
+                }
+                if !is_crowded {
+                    pieces.push(piece);
+                }
+            }
+            Ok(Err(_)) => {}
+            Err(error) if error.is::<Crowded>() => {
+                pieces.clear();
+                is_crowded = true;
+            }
+            Err(_) => return Err(Unread::Broken),
+        }
+    }
+    match pieces.as_mut_slice() {
+        _ if is_crowded => Err(Unread::Crowded),
+        [only] => Ok(std::mem::take(only)),
+        pieces => Ok(pieces.concat().into()),
+    }
 }
 
 /// The bytes that bodies may hold. Cheap to clone.
@@ -71,7 +100,7 @@ impl Space {
     /// A body within it. What is read of it holds its space until [`Held`] is dropped: keep that until the answer is made.
     pub fn bound<B>(&self, body: B) -> (Bound<B>, Held) {
         let held = Held::default();
-        (Bound { body, space: self.clone(), held: held.clone() }, held)
+        (Bound { body, space: self.clone(), held: held.clone(), is_crowded: false }, held)
     }
 
     fn take(&self, bytes: usize, held: &Held) -> Result<(), Crowded> {
@@ -92,11 +121,18 @@ impl Space {
 #[derive(Clone, Default)]
 pub struct Held(Arc<Mutex<Vec<OwnedSemaphorePermit>>>);
 
-/// A body whose pieces take up space. Where there is none it ends in an error.
+impl Held {
+    fn give_back(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+/// A body whose pieces take up space. Where there is none it says so once; what comes then is to be let go.
 pub struct Bound<B> {
     body: B,
     space: Space,
     held: Held,
+    is_crowded: bool,
 }
 
 #[derive(Debug)]
@@ -122,7 +158,11 @@ where
         let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(context)) else { return Poll::Ready(None) };
         let bounded = frame.map_err(Into::into).and_then(|frame| {
             let bytes = frame.data_ref().map_or(0, Bytes::len) + PIECE_BYTES;
-            self.space.take(bytes, &self.held)?;
+            if !self.is_crowded && self.space.take(bytes, &self.held).is_err() {
+                self.is_crowded = true;
+                self.held.give_back();
+                return Err(Crowded.into());
+            }
             Ok(frame)
         });
         Poll::Ready(Some(bounded))

@@ -232,30 +232,23 @@ mod tests {
         assert_eq!(task.await.unwrap(), None);
     }
 
-    /// A body of what is sent into it.
-    struct Fed(tokio::sync::mpsc::Receiver<Bytes>);
-
-    impl Body for Fed {
-        type Data = Bytes;
-        type Error = Infallible;
-
-        fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-            self.0.poll_recv(context).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
-        }
-    }
-
     #[tokio::test]
     async fn the_bodies_of_a_line_have_their_space_together() {
         let space = Space::of(1 << 20, 10 * 1100);
+        let (go, gone) = watch::channel(false);
         let answer = move |request: Request<Incoming>| {
             let (body, held) = space.bound(request.into_body());
+            let mut gone = gone.clone();
             async move {
-                let read = bodies::read(body, 1 << 20, LONG.frame_time).await;
-                drop(held);
                 let mut response = Response::new(Full::default());
-                if read == Err(Unread::Crowded) {
-                    *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
+                match bodies::read(body, 1 << 20, LONG.frame_time).await {
+                    Ok(_) => drop(gone.wait_for(|go| *go).await),
+                    Err(unread) => {
+                        assert_eq!(unread, Unread::Crowded);
+                        *response.status_mut() = hyper::StatusCode::SERVICE_UNAVAILABLE;
+                    }
                 }
+                drop(held);
                 response
             }
         };
@@ -263,33 +256,27 @@ mod tests {
         let (_draining, drained) = watch::channel(false);
         let stay = Stay::new(drained, None, 0);
         let _task = tokio::spawn(async move { speak(near, answer, &LONG, stay).await });
-        let (mut sender, connection) = client::handshake::<_, _, Fed>(TokioExecutor::new(), TokioIo::new(far)).await.unwrap();
+        let (mut sender, connection) = client::handshake(TokioExecutor::new(), TokioIo::new(far)).await.unwrap();
         let _connection = tokio::spawn(connection);
-        // As many as may be under way at once: of each a piece, and then nothing for now.
-        let (mut answers, mut open) = (tokio::task::JoinSet::new(), Vec::new());
         let mut post = async || {
             sender.ready().await.unwrap();
-            let (feed, body) = tokio::sync::mpsc::channel(2);
-            feed.send(Bytes::from(vec![b'x'; 1000])).await.unwrap();
-            let answer = sender.send_request(Request::post("https://localhost/").body(Fed(body)).unwrap());
-            (feed, async move { answer.await.unwrap().status().as_u16() })
+            let body = Full::new(Bytes::from(vec![b'x'; 1000]));
+            let answer = sender.send_request(Request::post("https://localhost/").body(body).unwrap());
+            async move { answer.await.unwrap().status().as_u16() }
         };
+        // As many as may be under way at once; those that have space are held until all others are refused.
+        let mut answers = tokio::task::JoinSet::new();
         for _ in 0..STREAMS_MAX {
-            let (feed, answer) = post().await;
-            answers.spawn(answer);
-            open.push(feed);
+            answers.spawn(post().await);
         }
         for _ in 10..STREAMS_MAX {
             assert_eq!(answers.join_next().await.unwrap().unwrap(), 503);
         }
-        // Those that had space end well, and give it back.
-        drop(open);
+        go.send(true).unwrap();
         while let Some(status) = answers.join_next().await {
             assert_eq!(status.unwrap(), 200);
         }
-        let (feed, answer) = post().await;
-        drop(feed);
-        assert_eq!(answer.await, 200);
+        assert_eq!(post().await.await, 200, "the space was given back");
     }
 
     #[tokio::test]
