@@ -109,13 +109,14 @@ fn print_list(ops: &Ops, list: &List) -> Done {
     query.extend(list.newest.then(|| ("newest".to_owned(), "true".to_owned())));
     query.extend(list.patient.clone().map(|patient| ("patient".to_owned(), patient)));
     let mut out = BufWriter::new(std::io::stdout().lock());
-    if !list.ndjson {
-        let _ = writeln!(out, "position  received              feed         type     control id           outcome         issues repeats");
-    }
-    let unread = || Failure::failed("nobody reads on");
-    let mut write = |row: &Json| if list.ndjson { writeln!(out, "{row}") } else { writeln!(out, "{}", line(row)) };
-    list.which.each(ops, &query, |row| write(row).map_err(|_| unread()))?;
-    out.flush().map_err(|_| unread())?;
+    let mut head = (!list.ndjson)
+        .then_some("position  received              feed         type     control id           outcome         issues repeats");
+    let unread = |_| Failure::failed("nobody reads on");
+    list.which.each(ops, &query, |row| {
+        head.take().map_or(Ok(()), |head| writeln!(out, "{head}")).map_err(unread)?;
+        if list.ndjson { writeln!(out, "{row}") } else { writeln!(out, "{}", line(row)) }.map_err(unread)
+    })?;
+    head.map_or(Ok(()), |head| writeln!(out, "{head}")).and_then(|()| out.flush()).map_err(unread)?;
     Ok(ExitCode::SUCCESS)
 }
 
