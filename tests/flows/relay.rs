@@ -150,6 +150,15 @@ fn a_transparent_relay_changes_no_byte_even_while_the_store_is_away() {
     let events = gateway.app(&folder.token("system/AuditEvent.rs", None)).search("/fhir/AuditEvent");
     assert!(events.iter().any(|event| event["type"]["code"] == "110106"), "that it was passed on is in the audit");
     assert!(gateway.stop().success());
+    let (_, told, errors) = folder.run(&["findings", "--format", "json"]);
+    let told: Value = serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}{errors}"));
+    let lost = told["findings"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .find(|one| one["kind"] == "relay-unkept")
+        .unwrap_or_else(|| panic!("no finding: {told}"));
+    assert_eq!((lost["about"].as_str(), lost["count"].as_u64()), (Some("mllp.plain"), Some(2)));
     let log = folder.log();
     for secret in SECRETS {
         assert!(!log.contains(secret), "the log holds a value of a message: {secret}");

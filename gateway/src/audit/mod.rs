@@ -6,6 +6,9 @@ pub mod render;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// Before the reason for which a transparent relay did not keep what it passed on.
+pub const NOT_KEPT: &str = "not-kept: ";
+
 /// One line of the audit. Field names are short because there is one per message and per answer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@ use crate::config::{self, Config};
 use crate::development;
 use crate::os::device;
 use crate::store::outbox::Backlog;
-use crate::store::{AppWatch, FeedWatch, FindingRow, Store, StoreError};
+use crate::store::{AppWatch, FeedWatch, FindingRow, Store, StoreError, Unkept};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -24,6 +24,7 @@ pub struct Facts {
     pub feeds: Vec<FeedWatch>,
     pub apps: Vec<AppWatch>,
     pub backlogs: Vec<Backlog>,
+    pub unkept: Vec<Unkept>,
     /// What folding noticed.
     pub noticed: Vec<FindingRow>,
     /// Seals and store lie on one volume.
@@ -68,6 +69,7 @@ impl Facts {
             feeds: watch.feeds,
             apps: watch.apps,
             backlogs: watch.backlogs,
+            unkept: watch.unkept,
             last_seal: watch.last_seal,
             config,
         })

@@ -3,7 +3,7 @@
 use super::facts::{Certificate, Facts, Part};
 use super::{Concern, State, day, grouped};
 use crate::config::Listener;
-use crate::store::FeedWatch;
+use crate::store::{FeedWatch, Unkept};
 use contract::Sequence;
 use jiff::Timestamp;
 
@@ -32,6 +32,7 @@ pub fn judge(facts: &Facts) -> Vec<Concern> {
     let mut found = Vec::new();
     plain(facts, &mut found);
     relays(facts, &mut found);
+    unkept(facts, &mut found);
     certificates(facts, &mut found);
     development(facts, &mut found);
     for feed in &facts.feeds {
@@ -137,6 +138,23 @@ fn relays(facts: &Facts, found: &mut Vec<Concern>) {
                 backlog.dead,
             ));
         }
+    }
+}
+
+/// What was passed on and is not here.
+fn unkept(facts: &Facts, found: &mut Vec<Concern>) {
+    for Unkept { listener, count, first } in &facts.unkept {
+        found.push(Concern {
+            state: State::NeedsAttention,
+            kind: "relay-unkept",
+            about: listener.clone(),
+            what: format!("Messages that came at {listener} were passed on and are not in the journal."),
+            meaning: "Their receiver has them, and apps do not see what they say: a result or an admission may be missing.".into(),
+            act: "the log tells the reason of each; mend it, and have the sender send them again".into(),
+            who: ENGINEER,
+            since: Some(*first),
+            count: Some(*count),
+        });
     }
 }
 

@@ -4,7 +4,7 @@ use crate::config::{Config, Relay, RelayMode};
 use crate::development;
 use crate::state::Finding;
 use crate::store::outbox::Backlog;
-use crate::store::{AppWatch, FeedWatch, FindingRow, Waiting};
+use crate::store::{AppWatch, FeedWatch, FindingRow, Unkept, Waiting};
 use contract::Sequence;
 
 const NOW: &str = "2026-03-31T12:30:00Z";
@@ -37,6 +37,7 @@ fn sound() -> Facts {
         feeds: vec![feed],
         apps: Vec::new(),
         backlogs: Vec::new(),
+        unkept: Vec::new(),
         noticed: Vec::new(),
         seals_stay: false,
         last_seal: Some(at("2026-03-31T12:29:00Z")),
@@ -104,6 +105,10 @@ fn a_relay_is_told_where_it_is_plain_waits_or_has_given_up() {
     assert!(waits.what.contains("for 30 min"), "{}", waits.what);
     assert_eq!(changed(|facts| facts.backlogs.push(backlog("2026-03-31T12:29:00Z", 2))).kind, "relay-dead-letters");
     none(|facts| facts.backlogs.push(backlog("2026-03-31T12:29:00Z", 0)));
+    let unkept = Unkept { listener: "mllp.main".into(), count: 12, first: at("2026-03-30T08:00:00Z") };
+    let told = changed(|facts| facts.unkept.push(unkept));
+    assert_eq!((told.state, told.kind, told.count), (State::NeedsAttention, "relay-unkept", Some(12)));
+    assert!(told.what.contains("at mllp.main were passed on and are not in the journal"), "{}", told.what);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a transparent relay asks of the intake, besides keeping what was said.
 
 use super::{Intake, Peer};
-use crate::audit::{Action, Agent, Entry};
+use crate::audit::{Action, Agent, Entry, NOT_KEPT};
 use crate::store::StoreError;
 
 impl Intake {
@@ -19,7 +19,7 @@ impl Intake {
 
     /// Writes down that messages were passed on and are not in the journal: `reason` is of a closed list.
     pub async fn not_kept(&self, listener: &str, reason: &str, count: u32) -> Result<(), StoreError> {
-        let (request, reason) = (listener.to_owned(), format!("not-kept: {reason}"));
+        let (request, reason) = (listener.to_owned(), format!("{NOT_KEPT}{reason}"));
         self.room.store.record(Entry { outcome: 12, reason, request, count, ..self.relaying() }).await
     }
 

@@ -370,6 +370,8 @@ pub struct Watch {
     pub apps: Vec<AppWatch>,
     /// What waits for the next hop of a relay, by feed.
     pub backlogs: Vec<outbox::Backlog>,
+    /// What transparent relays passed on and did not keep, of late.
+    pub unkept: Vec<Unkept>,
     /// When the audit was sealed last.
     pub last_seal: Option<Timestamp>,
 }
@@ -396,6 +398,14 @@ pub struct FeedWatch {
     /// Control ids that are numbers, and MSH-13, with their messages' receipt.
     pub control_ids: Vec<(u64, Timestamp)>,
     pub sequence_numbers: Vec<(u64, Timestamp)>,
+}
+
+/// Messages that a listener's transparent relay passed on and that are not in the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unkept {
+    pub listener: String,
+    pub count: u64,
+    pub first: Timestamp,
 }
 
 /// Frames of which no resource was made, for a person to look at.

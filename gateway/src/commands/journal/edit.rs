@@ -11,6 +11,9 @@ use std::fs::DirBuilder;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
+/// Before the position and the process that edits it.
+const FOLDER: &str = "landbridge-edit-";
+
 #[derive(clap::Args, Debug)]
 pub struct Edit {
     /// The frame, as `journal list` tells it
@@ -37,7 +40,11 @@ pub fn edit(ops: &Ops, edit: &Edit) -> Done {
     let found = ops.get(&format!("/ops/journal/{at}"))?;
     let made = match &edit.from {
         Some(path) => desk::read(path).map_err(Failure::usage)?.to_vec(),
-        None => in_editor(ops.config().map_or(Path::new("."), |config| &config.store_directory), at, &frame(&found)?)?,
+        None => {
+            // Through a gateway there is no store on this machine.
+            let directory = ops.config().map_or_else(std::env::temp_dir, |config| config.store_directory.clone());
+            in_editor(&directory, at, &frame(&found)?)?
+        }
     };
     let because = Json::from(edit.because.as_str());
     let order = [("frame_base64", Json::from(STANDARD.encode(made))), ("because", because), ("release", Json::Bool(edit.release))];
@@ -65,7 +72,8 @@ pub fn edit(ops: &Ops, edit: &Edit) -> Done {
 fn in_editor(directory: &Path, position: u64, original: &[u8]) -> Result<Vec<u8>, Failure> {
     let editor = ["VISUAL", "EDITOR"].into_iter().filter_map(|name| std::env::var(name).ok()).find(|editor| !editor.trim().is_empty());
     let editor = editor.ok_or_else(|| Failure::usage("no editor: set VISUAL or EDITOR, or give the new version by --from FILE"))?;
-    let folder = directory.join(format!("edit-{position}.{}", std::process::id()));
+    clear(directory);
+    let folder = directory.join(format!("{FOLDER}{position}.{}", std::process::id()));
     let path = folder.join("frame");
     let failed = |error: std::io::Error| Failure::failed(format!("{}: {}", path.display(), error.kind()));
     let lines = Lines::of(original);
@@ -84,6 +92,20 @@ fn in_editor(directory: &Path, position: u64, original: &[u8]) -> Result<Vec<u8>
     });
     std::fs::remove_dir_all(&folder).map_err(failed)?;
     Ok(lines.closed(edited?))
+}
+
+/// Removes what an edit left that was killed.
+fn clear(directory: &Path) {
+    let is_over =
+        |process: &str| process.parse::<u32>().is_ok() && Path::new("/proc/self").exists() && !Path::new("/proc").join(process).exists();
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix(FOLDER)?.rsplit_once('.'));
+        if process.is_some_and(|(_, process)| is_over(process)) {
+            // Another user's is not ours to remove.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 /// How a frame's lines end: an editor shows the segments of HL7 v2, which end with a bare CR, as lines.
@@ -118,6 +140,21 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_edit_left_is_removed_and_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let make = |name: &str| std::fs::create_dir(directory.path().join(name)).unwrap();
+        let here = format!("{FOLDER}3.{}", std::process::id());
+        // No process has so great a number (pid_max is below 2^22).
+        for name in ["landbridge-edit-2.4194305", "landbridge-edit-x", "other-edit-2.4194305", &here] {
+            make(name);
+        }
+        clear(directory.path());
+        let mut left: Vec<_> = std::fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [&here, "landbridge-edit-x", "other-edit-2.4194305"]);
+    }
 
     #[test]
     fn segments_are_lines_in_the_editor_and_segments_again_after_it() {

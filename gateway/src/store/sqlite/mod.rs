@@ -250,11 +250,12 @@ impl Store for SqliteStore {
     }
 
     fn watch(&self, now: Timestamp, msh_13: &BTreeSet<String>) -> Result<Watch, StoreError> {
-        let apps = self.access.read_within(OPERATOR_TIME_MAX, |connection| watch::apps(connection))?;
+        let (apps, unkept) =
+            self.access.read_within(OPERATOR_TIME_MAX, |connection| Ok((watch::apps(connection)?, watch::unkept(connection, now)?)))?;
         let (feeds, last_seal) = self
             .landbridge
             .read_within(OPERATOR_TIME_MAX, |connection| Ok((watch::feeds(connection, now, msh_13)?, watch::last_seal(connection)?)))?;
-        Ok(Watch { feeds, apps, backlogs: super::outbox::Outbox::backlogs(self)?, last_seal })
+        Ok(Watch { feeds, apps, backlogs: super::outbox::Outbox::backlogs(self)?, unkept, last_seal })
     }
 
     fn certificate(&self, feed: &str, ends: Timestamp) -> Pending<()> {

@@ -130,6 +130,9 @@ CREATE INDEX mend_version ON mend (version) WHERE version IS NOT NULL;
 /// When the certificate ends that a feed's sender showed last.
 const CERTIFICATES: &str = "ALTER TABLE feed ADD COLUMN certificate_ends INTEGER";
 
+/// What failed for good, for findings.
+const FAILURES: &str = "CREATE INDEX audit_failed ON audit (at) WHERE outcome = 12";
+
 /// Histories of a type, and `_lastUpdated`: a rare type is not looked for among all others.
 const VERSIONS_BY_KIND: &str = "
 CREATE TABLE version_kind (
@@ -161,7 +164,7 @@ pub(super) const LANDBRIDGE_DB: Layout = Layout {
     ],
 };
 /// Access audit.
-pub(super) const ACCESS_DB: Layout = Layout { name: "access.db", migrations: &[&[AUDIT]] };
+pub(super) const ACCESS_DB: Layout = Layout { name: "access.db", migrations: &[&[AUDIT], &[FAILURES]] };
 
 impl Layout {
     /// A connection that writes, its file made or migrated.

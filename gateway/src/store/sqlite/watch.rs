@@ -2,8 +2,8 @@
 
 use super::blob::{read_issues, unpack};
 use super::journal::time;
-use crate::audit::Entry;
-use crate::store::{AppWatch, FeedWatch, StoreError, Waiting};
+use crate::audit::{Action, Entry, NOT_KEPT};
+use crate::store::{AppWatch, FeedWatch, StoreError, Unkept, Waiting};
 use jiff::Timestamp;
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -154,6 +154,25 @@ pub(super) fn apps(connection: &Connection) -> Result<Vec<AppWatch>, StoreError>
     Ok(apps.into_values().collect())
 }
 
+/// What transparent relays did not keep in the last weeks, by the audit.
+pub(super) fn unkept(connection: &Connection, now: Timestamp) -> Result<Vec<Unkept>, StoreError> {
+    let sql = "SELECT payload FROM audit INDEXED BY audit_failed WHERE outcome = 12 AND at >= ?1 ORDER BY at";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query([now.as_microsecond() - HABIT_DAYS * DAY])?;
+    let mut found: BTreeMap<String, Unkept> = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let payload = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
+        let Ok(entry) = serde_json::from_slice::<Entry>(payload) else { continue };
+        if entry.action != Action::Relay || !entry.reason.starts_with(NOT_KEPT) {
+            continue;
+        }
+        let listener = entry.request;
+        let unkept = found.entry(listener.clone()).or_insert(Unkept { listener, count: 0, first: entry.at });
+        unkept.count += u64::from(entry.count);
+    }
+    Ok(found.into_values().collect())
+}
+
 /// When the audit was sealed last.
 pub(super) fn last_seal(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
     use rusqlite::OptionalExtension;
@@ -184,6 +203,33 @@ mod tests {
         for frame in [&b"MSH|^~\\&|A|B|C|D|1||ADT^A01|c|P|2.5||x"[..], b"MSH", b"<a/>", b""] {
             assert_eq!(sequence_number(frame), None);
         }
+    }
+
+    #[test]
+    fn what_relays_did_not_keep_is_counted_by_listener() {
+        use crate::audit::Agent;
+        let directory = tempfile::tempdir().unwrap();
+        let connection = crate::store::sqlite::schema::ACCESS_DB.open(directory.path()).unwrap();
+        let now: Timestamp = "2026-03-31T12:30:00Z".parse().unwrap();
+        let add = |seq: i64, at: &str, action, outcome: u8, reason: &str, count| {
+            let agent = Agent { who: "system".into(), ..Agent::default() };
+            let entry = Entry {
+                outcome,
+                reason: reason.into(),
+                request: "mllp.main".into(),
+                count,
+                ..Entry::new(at.parse().unwrap(), action, agent)
+            };
+            let sql = "INSERT INTO audit (writer, seq, prev, hash, at, outcome, patients, payload) VALUES (1, ?1, x'', x'', ?2, ?3, 0, ?4)";
+            connection.execute(sql, (seq, entry.at.as_microsecond(), outcome, serde_json::to_vec(&entry).unwrap())).unwrap();
+        };
+        add(1, "2026-02-01T10:00:00Z", Action::Relay, 12, "not-kept: spool", 5); // long ago
+        add(2, "2026-03-30T10:00:00Z", Action::Relay, 12, "not-kept: spool", 3);
+        add(3, "2026-03-31T10:00:00Z", Action::Relay, 12, "not-kept: stopped", 1);
+        add(4, "2026-03-31T10:00:00Z", Action::Relay, 0, "", 9);
+        add(5, "2026-03-31T10:00:00Z", Action::Refused, 12, "x", 9);
+        let first = "2026-03-30T10:00:00Z".parse().unwrap();
+        assert_eq!(unkept(&connection, now).unwrap(), [Unkept { listener: "mllp.main".into(), count: 4, first }]);
     }
 
     #[test]
