@@ -3,6 +3,9 @@ use crate::store::{JournalFilter, Store, StoreError};
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Rows of the journal that are counted at once.
+const PAGE: usize = 1000;
+
 /// How many frames wait in quarantine, per feed (or per listener, for frames of no feed): kept without a resource, to be
 /// mended and replayed. Bounded, or a broken sender fills the disk.
 pub struct Quarantine {
@@ -18,9 +21,17 @@ impl Quarantine {
 
     /// Counts what waits of a feed from before.
     pub fn count(&self, store: &dyn Store, of: &str) -> Result<(), StoreError> {
-        let filter = JournalFilter { feed: Some(of.to_owned()), waiting: true, ..JournalFilter::default() };
-        let most = usize::try_from(self.frames_max).unwrap_or(usize::MAX);
-        let frames = store.journal(&filter, most)?.len() as u64;
+        let mut filter = JournalFilter { feed: Some(of.to_owned()), waiting: true, ..JournalFilter::default() };
+        let mut frames = 0;
+        // In pages: as many as may wait would be a spike of memory.
+        while frames < self.frames_max {
+            let rows = store.journal(&filter, PAGE)?;
+            frames += rows.len() as u64;
+            match rows.last() {
+                Some(last) if rows.len() == PAGE => filter.after = last.position,
+                _ => break,
+            }
+        }
         self.put(&mut self.lock(), of, frames);
         Ok(())
     }
